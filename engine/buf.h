@@ -28,7 +28,7 @@ typedef struct ab_buf {
 /** One reference; size 0. Counts `capacity` in `budget` (which it may exceed: check before). NULL: out of
  * memory. */
 ab_buf *ab_buf_new(ab_budget *budget, size_t capacity);
-/** Only while there is one reference. Moves; on failure (false) `*buf` is as it was. */
+/** Only while there is one reference. May move it. @return AB_OK; AB_ENOMEM: `*buf` is as it was */
 int ab_buf_grow(ab_buf **buf, size_t capacity);
 ab_buf *ab_buf_ref(ab_buf *buf);
 void ab_buf_unref(ab_buf *buf); /* NULL is allowed */
