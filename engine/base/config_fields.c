@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The tables of configuration keys, and what follows from them alone. Constant data, pure functions; any
+ * thread. */
+#include "engine/base/config_fields.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MIB (1ull << 20)
+#define TIB (1ull << 40)
+#define DAY_MS (24u * 3600u * 1000u)
+#define HOST_MAX 255u         /* DNS */
+#define PATH_LENGTH_MAX 4000u /* PATH_MAX less room for the names of the files in it */
+
+#define NODE(member) offsetof(ab_node_config, member)
+#define PEER(member) offsetof(ab_peer_config, member)
+#define GROUP(member) offsetof(ab_group_config, member)
+
+static const ab_config_field node_fields[] = {
+    {"cluster", AB_FIELD_TEXT, NODE(cluster), 1, AB_NAME_MAX},
+    {"node_id", AB_FIELD_U32, NODE(node_id), 1, UINT32_MAX},
+    {"data_dir", AB_FIELD_TEXT, NODE(data_dir), 1, PATH_LENGTH_MAX},
+    {"listen_host", AB_FIELD_TEXT, NODE(listen_host), 0, HOST_MAX},
+    {"listen_port", AB_FIELD_U16, NODE(listen_port), 0, UINT16_MAX},
+    {"insecure", AB_FIELD_BOOL, NODE(insecure), 0, 1},
+    {"durability", AB_FIELD_DURABILITY, NODE(durability), 0, AB_DURABILITY_NONE},
+    {"durability_interval_ms", AB_FIELD_U32, NODE(durability_interval_ms), 1, 60000},
+    {"write_level", AB_FIELD_WRITE_LEVEL, NODE(write_level), 0, AB_WRITE_ALL},
+    {"read_level", AB_FIELD_READ_LEVEL, NODE(read_level), 0, AB_READ_STRONG},
+    {"log_max_bytes", AB_FIELD_SIZE64, NODE(log_max_bytes), 16 * MIB, 1024 * TIB},
+    {"memory_budget", AB_FIELD_SIZE64, NODE(memory_budget), 8 * MIB, 16 * TIB},
+    {"queue_bytes", AB_FIELD_SIZE64, NODE(queue_bytes), 4096, 16 * TIB},
+    {"block_bytes", AB_FIELD_SIZE32, NODE(block_bytes), 4096, 8 * MIB},
+    {"payload_max", AB_FIELD_SIZE32, NODE(payload_max), 1, AB_PAYLOAD_MAX},
+    {"window_blocks", AB_FIELD_U32, NODE(window_blocks), 1, 65536},
+    {"window_bytes", AB_FIELD_SIZE64, NODE(window_bytes), 4096, TIB},
+    {"retry_min_ms", AB_FIELD_U32, NODE(retry_min_ms), 1, DAY_MS},
+    {"retry_max_ms", AB_FIELD_U32, NODE(retry_max_ms), 1, DAY_MS},
+    {"gossip_ms", AB_FIELD_U32, NODE(gossip_ms), 1, 60000},
+    {"checkpoint_ms", AB_FIELD_U32, NODE(checkpoint_ms), 1, DAY_MS},
+    {"checkpoint_bytes", AB_FIELD_SIZE64, NODE(checkpoint_bytes), 1, TIB},
+    {"max_clock_skew_ms", AB_FIELD_U32, NODE(max_clock_skew_ms), 0, DAY_MS},
+    {"dispatcher_threads", AB_FIELD_U32, NODE(dispatcher_threads), 1, 64},
+    {"apply_threads", AB_FIELD_U32, NODE(apply_threads), 1, 64},
+    {"stop_timeout_ms", AB_FIELD_U32, NODE(stop_timeout_ms), 1, DAY_MS},
+    {"log_severity", AB_FIELD_SEVERITY, NODE(log_severity), 0, AB_LOG_ERROR},
+};
+
+static const ab_config_field peer_fields[] = {
+    {"node_id", AB_FIELD_U32, PEER(node_id), 1, UINT32_MAX},
+    {"host", AB_FIELD_TEXT, PEER(host), 0, HOST_MAX},
+    {"port", AB_FIELD_U16, PEER(port), 0, UINT16_MAX},
+};
+
+static const ab_config_field group_fields[] = {
+    {"id", AB_FIELD_U64, GROUP(id), 1, UINT64_MAX},
+    {"name", AB_FIELD_TEXT, GROUP(name), 1, AB_NAME_MAX},
+    {"backend", AB_FIELD_TEXT, GROUP(backend), 1, AB_NAME_MAX},
+    {"write_level", AB_FIELD_WRITE_LEVEL, GROUP(write_level), 0, AB_WRITE_ALL},
+    {"read_level", AB_FIELD_READ_LEVEL, GROUP(read_level), 0, AB_READ_STRONG},
+    {"apply_order", AB_FIELD_APPLY_ORDER, GROUP(apply_order), 0, AB_APPLY_ARRIVAL},
+};
+
+const ab_config_table ab_node_table = {node_fields, sizeof node_fields / sizeof node_fields[0]};
+const ab_config_table ab_peer_table = {peer_fields, sizeof peer_fields / sizeof peer_fields[0]};
+const ab_config_table ab_group_table = {group_fields, sizeof group_fields / sizeof group_fields[0]};
+
+_Static_assert(sizeof node_fields / sizeof node_fields[0] <= AB_CONFIG_FIELDS_MAX,
+               "raise AB_CONFIG_FIELDS_MAX");
+
+void ab_size_text(uint64_t bytes, char *text, size_t size)
+{
+    static const char *const units[] = {"", "KiB", "MiB", "GiB", "TiB"};
+    size_t unit = 0;
+    while (bytes != 0 && bytes % 1024 == 0 && unit + 1 < sizeof units / sizeof units[0]) {
+        bytes /= 1024;
+        unit++;
+    }
+    snprintf(text, size, "%" PRIu64 "%s", bytes, units[unit]);
+}
+
+static void names_text(ab_field_kind kind, char *text, size_t size)
+{
+    size_t count;
+    const char *const *names = ab_field_names(kind, &count);
+    size_t used = 0;
+    for (size_t i = 0; i < count && used < size; i++) {
+        int n = snprintf(text + used, size - used, "%s%s", i == 0 ? "" : ", ", names[i]);
+        used += n > 0 ? (size_t)n : 0;
+    }
+}
+
+void ab_field_allowed(const ab_config_field *field, char *text, size_t size)
+{
+    char low[32];
+    char high[32];
+    switch (field->kind) {
+    case AB_FIELD_U16:
+    case AB_FIELD_U32:
+    case AB_FIELD_U64:
+        snprintf(text, size, "%" PRIu64 " to %" PRIu64, field->min, field->max);
+        return;
+    case AB_FIELD_SIZE32:
+    case AB_FIELD_SIZE64:
+        ab_size_text(field->min, low, sizeof low);
+        ab_size_text(field->max, high, sizeof high);
+        snprintf(text, size, "%s to %s", low, high);
+        return;
+    case AB_FIELD_BOOL:
+        snprintf(text, size, "true, false");
+        return;
+    case AB_FIELD_TEXT:
+        snprintf(text, size, "%" PRIu64 " to %" PRIu64 " bytes of text", field->min, field->max);
+        return;
+    default:
+        names_text(field->kind, text, size);
+    }
+}
+
+uint64_t ab_field_number(const ab_config_field *field, const void *base)
+{
+    const char *at = (const char *)base + field->offset;
+    uint16_t u16;
+    uint32_t u32;
+    uint64_t u64;
+    bool flag;
+    switch (field->kind) {
+    case AB_FIELD_U16:
+        memcpy(&u16, at, sizeof u16);
+        return u16;
+    case AB_FIELD_U64:
+    case AB_FIELD_SIZE64:
+        memcpy(&u64, at, sizeof u64);
+        return u64;
+    case AB_FIELD_BOOL:
+        memcpy(&flag, at, sizeof flag);
+        return flag;
+    case AB_FIELD_TEXT:
+        return 0;
+    default: /* u32 and enumerations, whose size is that of an int */
+        memcpy(&u32, at, sizeof u32);
+        return u32;
+    }
+}
+
+_Static_assert(sizeof(ab_durability) == 4 && sizeof(ab_write_level) == 4 && sizeof(ab_read_level) == 4 &&
+                   sizeof(ab_apply_order) == 4 && sizeof(ab_severity) == 4,
+               "enumerations are read and written as 32 bits");
+
+void ab_text_quote(const char *text, size_t length, char *out, size_t size)
+{
+    size_t used = 0;
+    for (size_t i = 0; i < length; i++) {
+        unsigned char c = (unsigned char)text[i];
+        bool plain = c >= 0x20 && c < 0x7f;
+        size_t need = plain ? 1 : 4;
+        if (used + need + 4 > size) { /* 4: "..." and NUL */
+            snprintf(out + used, size - used, "...");
+            return;
+        }
+        if (plain) {
+            out[used++] = (char)c;
+        } else {
+            snprintf(out + used, size - used, "\\x%02x", c);
+            used += 4;
+        }
+    }
+    out[used] = '\0';
+}
