@@ -121,7 +121,7 @@ static int check_table(const ab_config_table *table, const void *base, const cha
 {
     for (size_t i = 0; i < table->count; i++) {
         const ab_config_field *field = &table->fields[i];
-        char path[sizeof fault->path];
+        char path[64];
         snprintf(path, sizeof path, "%s%s", prefix, field->key);
         int code;
         if (field->kind == AB_FIELD_TEXT) {

@@ -66,8 +66,10 @@ const ab_config_table ab_node_table = {node_fields, sizeof node_fields / sizeof 
 const ab_config_table ab_peer_table = {peer_fields, sizeof peer_fields / sizeof peer_fields[0]};
 const ab_config_table ab_group_table = {group_fields, sizeof group_fields / sizeof group_fields[0]};
 
-_Static_assert(sizeof node_fields / sizeof node_fields[0] <= AB_CONFIG_FIELDS_MAX,
-               "raise AB_CONFIG_FIELDS_MAX");
+_Static_assert(sizeof node_fields / sizeof node_fields[0] <= AB_NODE_FIELDS_MAX, "raise AB_NODE_FIELDS_MAX");
+_Static_assert(sizeof peer_fields / sizeof peer_fields[0] <= AB_PEER_FIELDS_MAX, "raise AB_PEER_FIELDS_MAX");
+_Static_assert(sizeof group_fields / sizeof group_fields[0] <= AB_GROUP_FIELDS_MAX,
+               "raise AB_GROUP_FIELDS_MAX");
 
 void ab_size_text(uint64_t bytes, char *text, size_t size)
 {
@@ -147,24 +149,3 @@ uint64_t ab_field_number(const ab_config_field *field, const void *base)
 _Static_assert(sizeof(ab_durability) == 4 && sizeof(ab_write_level) == 4 && sizeof(ab_read_level) == 4 &&
                    sizeof(ab_apply_order) == 4 && sizeof(ab_severity) == 4,
                "enumerations are read and written as 32 bits");
-
-void ab_text_quote(const char *text, size_t length, char *out, size_t size)
-{
-    size_t used = 0;
-    for (size_t i = 0; i < length; i++) {
-        unsigned char c = (unsigned char)text[i];
-        bool plain = c >= 0x20 && c < 0x7f;
-        size_t need = plain ? 1 : 4;
-        if (used + need + 4 > size) { /* 4: "..." and NUL */
-            snprintf(out + used, size - used, "...");
-            return;
-        }
-        if (plain) {
-            out[used++] = (char)c;
-        } else {
-            snprintf(out + used, size - used, "\\x%02x", c);
-            used += 4;
-        }
-    }
-    out[used] = '\0';
-}

@@ -45,8 +45,10 @@ extern const ab_config_table ab_node_table;  /* of ab_node_config, without peers
 extern const ab_config_table ab_peer_table;  /* of ab_peer_config */
 extern const ab_config_table ab_group_table; /* of ab_group_config, without members */
 
-/* Most fields of one table. */
-#define AB_CONFIG_FIELDS_MAX 40u
+/* Most fields of each table. */
+#define AB_NODE_FIELDS_MAX 32u
+#define AB_PEER_FIELDS_MAX 4u
+#define AB_GROUP_FIELDS_MAX 8u
 
 /* Most peers and groups of one file; members have AB_MEMBERS_MAX. */
 #define AB_CONFIG_PEERS_MAX 1024u
@@ -54,7 +56,7 @@ extern const ab_config_table ab_group_table; /* of ab_group_config, without memb
 
 /** A key that is wrong: path below the struct ("peers[2].port") and what is wrong with it. */
 typedef struct ab_config_fault {
-    char path[64];
+    char path[128];
     char text[320];
 } ab_config_fault;
 
@@ -77,9 +79,6 @@ uint64_t ab_field_number(const ab_config_field *field, const void *base);
 
 /** Bytes as a short number with a binary unit, as a file may spell it. */
 void ab_size_text(uint64_t bytes, char *text, size_t size);
-
-/** Copy of `text` fit for a message: control and non-ASCII bytes as \xNN, cut with "..." where it is long. */
-void ab_text_quote(const char *text, size_t length, char *out, size_t size);
 
 /** 127.0.0.0/8, ::1 and localhost. */
 bool ab_host_is_loopback(const char *host);
