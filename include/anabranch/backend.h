@@ -113,8 +113,7 @@ typedef enum ab_event_type {
     AB_EV_APPLIED = 9,       /**< the state machine has applied up to `mark` */
     AB_EV_CHECKPOINTED = 10, /**< the state machine has `frontier` durable */
     AB_EV_LOADED = 11,       /**< answer to AB_ACT_LOAD: `blocks`, in order from `mark`; none left if empty */
-    AB_EV_SENT =
-        12,              /**< answer to AB_ACT_SEND: `mark.stream` was handed to the link up to `mark.index`
+    AB_EV_SENT = 12,     /**< answer to AB_ACT_SEND: `mark.stream` was handed to the link up to `mark.index`
                               (`bytes_sent`, `blocks_sent`; nothing if blocks_sent is 0), `code` says why it stopped:
                               AB_OK (budget or end of log), AB_ETRIMMED, AB_ECORRUPT (the block after mark.index is
                               damaged), AB_EDIVERGED (no block starts there), AB_EBUSY (link full), AB_ECLOSED */
@@ -147,8 +146,8 @@ typedef enum ab_action_type {
                        is released by the driver */
     AB_ACT_REPAIR = 2,  /**< put the received block `token` over the damaged one with the same key */
     AB_ACT_SEND = 3,    /**< send `peer` blocks of `mark.stream` beginning with the one that starts at
-                           `mark.index`:    at most `blocks`, at most `bytes` (but at least one block). One is under
-                           way at most per    peer and stream, until its AB_EV_SENT */
+                           `mark.index`: at most `blocks`, at most `bytes` (but at least one block). One is
+                           under way at most per peer and stream, until its AB_EV_SENT */
     AB_ACT_MESSAGE = 4, /**< send `peer` the message `data` */
     AB_ACT_APPLY = 5, /**< give the block `mark.stream`, `first` ... `mark.index` to the state machine, after
                          all blocks of earlier APPLY actions */

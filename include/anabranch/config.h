@@ -39,8 +39,8 @@ typedef struct ab_peer_config {
     (384u << 10) /* 100 to 450 KB per commit measured best; beyond, only p99 grows */
 #define AB_DEFAULT_PAYLOAD_MAX (1u << 20)
 #define AB_DEFAULT_WINDOW_BLOCKS 64u
-#define AB_DEFAULT_WINDOW_BYTES (8ull << 20) /* 5 GB/s loopback x 1.5 ms round trip with two commits in it   \
-                                              */
+/* 5 GB/s loopback x 1.5 ms round trip with two commits in it */
+#define AB_DEFAULT_WINDOW_BYTES (8ull << 20)
 #define AB_DEFAULT_RETRY_MIN_MS 500u /* twenty worst-case commits (20 ms each, measured) and a margin */
 #define AB_DEFAULT_RETRY_MAX_MS 10000u
 #define AB_DEFAULT_GOSSIP_MS 200u
