@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One run of a cluster or of the reference loops, see bench_cluster.h. Main thread of the bench. */
+#include "tools/anabranch/bench_cluster.h"
+#include "tools/anabranch/bench_crew.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define NS_PER_S 1000000000ull
+#define STEP_TIMEOUT_NS (60 * NS_PER_S)
+#define EQUAL_TIMEOUT_NS (120 * NS_PER_S)
+#define ENTRIES_TIMEOUT_NS (3600 * NS_PER_S) /* of a run that ends with a number of entries */
+#define START_DELAY_NS 20000000u             /* every process has read its GO by then */
+
+/* Sums over the processes of a run. */
+struct sum {
+    struct ab_bench_stats all; /* peak: the greatest; latency: merged */
+    uint64_t entries;
+    uint64_t busy;
+    uint64_t last_ack;
+    uint64_t last_apply;
+};
+
+static struct ab_bench_setup *new_setup(const struct ab_bench_site *site, enum ab_bench_role role)
+{
+    struct ab_bench_setup *setup = calloc(1, sizeof *setup);
+    if (!setup) {
+        fprintf(site->err, "anabranch bench: out of memory\n");
+        return NULL;
+    }
+    setup->role = role;
+    setup->verbose = site->opts->verbose;
+    setup->load = site->opts->load;
+    setup->ref = site->opts->ref;
+    return setup;
+}
+
+static int make_dir(const struct ab_bench_site *site, const char *path)
+{
+    if (mkdir(path, 0700) != 0 && errno != EEXIST) {
+        fprintf(site->err, "anabranch bench: %s: %s\n", path, strerror(errno));
+        return 1;
+    }
+    return 0;
+}
+
+/* Makes the directory of a process of a run, and tells it. */
+static int place(const struct ab_bench_site *site, const char *run, struct ab_bench_setup *setup)
+{
+    int n = snprintf(setup->dir, sizeof setup->dir, "%s/%u", run, setup->id);
+    if (n < 0 || (size_t)n >= sizeof setup->dir) {
+        fprintf(site->err, "anabranch bench: %s: path too long\n", run);
+        return 1;
+    }
+    return make_dir(site, setup->dir);
+}
+
+static int start_nodes(const struct ab_bench_site *site, struct ab_bench_crew *crew, const char *run,
+                       enum ab_bench_case which)
+{
+    struct ab_bench_setup *setup = new_setup(site, AB_BENCH_ROLE_NODE);
+    int rc = setup ? 0 : 1;
+    uint32_t nodes = site->opts->load.nodes;
+    for (uint32_t id = 1; id <= nodes && rc == 0; id++) {
+        setup->id = id;
+        setup->which = which;
+        setup->writes = which != AB_BENCH_LATENCY || id == 1;
+        setup->load.writers = which == AB_BENCH_LATENCY ? 1 : site->opts->load.writers;
+        rc = place(site, run, setup);
+        if (rc == 0) {
+            rc = ab_bench_crew_add(crew, setup);
+        }
+        if (rc == 0) {
+            setup->ports[id - 1] = crew->members[id - 1].last.as.ready.port;
+        }
+    }
+    free(setup);
+    return rc;
+}
+
+static int start_loops(const struct ab_bench_site *site, struct ab_bench_crew *crew, const char *run,
+                       uint32_t loops, uint32_t block)
+{
+    struct ab_bench_setup *setup = new_setup(site, AB_BENCH_ROLE_LOOP);
+    int rc = setup ? 0 : 1;
+    for (uint32_t id = 1; id <= loops && rc == 0; id++) {
+        setup->id = id;
+        setup->ref.block = block;
+        rc = place(site, run, setup);
+        if (rc == 0) {
+            rc = ab_bench_crew_add(crew, setup);
+        }
+    }
+    free(setup);
+    return rc;
+}
+
+/* From GO to DONE. @param start  gets when writing began */
+static int let_write(const struct ab_bench_site *site, struct ab_bench_crew *crew, struct sum *sum,
+                     uint64_t *start)
+{
+    struct ab_bench_go go = {ab_bench_now() + START_DELAY_NS};
+    uint64_t timeout =
+        site->opts->load.entries ? ENTRIES_TIMEOUT_NS : site->opts->load.duration_ns + STEP_TIMEOUT_NS;
+    *start = go.start;
+    ab_bench_crew_order(crew, AB_BENCH_MSG_GO, &go, sizeof go);
+    if (ab_bench_crew_await(crew, AB_BENCH_MSG_DONE, timeout) != 0) {
+        return 1;
+    }
+    for (uint32_t i = 0; i < crew->count; i++) {
+        const struct ab_bench_done *done = &crew->members[i].last.as.done;
+        sum->entries += done->entries;
+        sum->busy += done->busy;
+        sum->last_ack = done->last_ack > sum->last_ack ? done->last_ack : sum->last_ack;
+    }
+    return 0;
+}
+
+/* Holds the replicas against each other and against what was acknowledged. */
+static int check_equal(const struct ab_bench_site *site, const struct ab_bench_crew *crew, uint64_t entries)
+{
+    const struct ab_bench_equal *first = &crew->members[0].last.as.equal;
+    int rc = 0;
+    for (uint32_t i = 0; i < crew->count; i++) {
+        const struct ab_bench_equal *equal = &crew->members[i].last.as.equal;
+        if (equal->entries != entries) {
+            fprintf(site->err,
+                    "anabranch bench: node %u has applied %" PRIu64 " entries, acknowledged were %" PRIu64
+                    "\n",
+                    i + 1, equal->entries, entries);
+            rc = 1;
+        }
+        if (memcmp(equal->digest, first->digest, sizeof first->digest) != 0) {
+            fprintf(site->err, "anabranch bench: replicas differ: digest of node %u is not that of node 1\n",
+                    i + 1);
+            rc = 1;
+        }
+    }
+    return rc;
+}
+
+static int await_equal(const struct ab_bench_site *site, struct ab_bench_crew *crew, struct sum *sum)
+{
+    struct ab_bench_await await = {sum->entries, EQUAL_TIMEOUT_NS};
+    ab_bench_crew_order(crew, AB_BENCH_MSG_AWAIT, &await, sizeof await);
+    if (ab_bench_crew_await(crew, AB_BENCH_MSG_EQUAL, EQUAL_TIMEOUT_NS + STEP_TIMEOUT_NS) != 0 ||
+        check_equal(site, crew, sum->entries) != 0) {
+        return 1;
+    }
+    for (uint32_t i = 0; i < crew->count; i++) {
+        uint64_t last = crew->members[i].last.as.equal.last_apply;
+        sum->last_apply = last > sum->last_apply ? last : sum->last_apply;
+    }
+    return 0;
+}
+
+static int collect(struct ab_bench_crew *crew, struct sum *sum)
+{
+    ab_bench_crew_order(crew, AB_BENCH_MSG_STATS, NULL, 0);
+    if (ab_bench_crew_await(crew, AB_BENCH_MSG_STATS, STEP_TIMEOUT_NS) != 0) {
+        return 1;
+    }
+    struct ab_bench_usage *all = &sum->all.usage;
+    all->write_known = true;
+    for (uint32_t i = 0; i < crew->count; i++) {
+        const struct ab_bench_stats *stats = &crew->members[i].last.as.stats;
+        all->cpu_ns += stats->usage.cpu_ns;
+        all->write_bytes += stats->usage.write_bytes;
+        all->write_known = all->write_known && stats->usage.write_known;
+        all->peak_kib = stats->usage.peak_kib > all->peak_kib ? stats->usage.peak_kib : all->peak_kib;
+        sum->all.sent_bytes += stats->sent_bytes;
+        ab_hist_merge(&sum->all.latency, &stats->latency);
+    }
+    ab_bench_crew_order(crew, AB_BENCH_MSG_QUIT, NULL, 0);
+    return ab_bench_crew_await(crew, AB_BENCH_MSG_QUIT, STEP_TIMEOUT_NS);
+}
+
+static double per(double amount, double of)
+{
+    return of > 0 ? amount / of : NAN;
+}
+
+static double us(const struct ab_hist *hist, uint32_t ppm)
+{
+    return hist->total ? (double)ab_hist_percentile(hist, ppm) / 1e3 : NAN;
+}
+
+/* What cluster and loops have in common. `copies`: how often each entry was logged. */
+static void common_figures(const struct sum *sum, double entries, double payload_logged, double *figures)
+{
+    for (unsigned i = 0; i < AB_FIG_COUNT; i++) {
+        figures[i] = NAN;
+    }
+    const struct ab_hist *latency = &sum->all.latency;
+    figures[AB_FIG_ENTRIES] = (double)sum->entries;
+    figures[AB_FIG_P50_US] = us(latency, 500000);
+    figures[AB_FIG_P99_US] = us(latency, 990000);
+    figures[AB_FIG_P999_US] = us(latency, 999000);
+    figures[AB_FIG_MAX_US] = us(latency, 1000000);
+    figures[AB_FIG_CPU_S] = per((double)sum->all.usage.cpu_ns / 1e9, entries / 1e6);
+    figures[AB_FIG_DISK] =
+        sum->all.usage.write_known ? per((double)sum->all.usage.write_bytes, payload_logged) : NAN;
+    figures[AB_FIG_PEAK_MIB] = (double)sum->all.usage.peak_kib / 1024;
+}
+
+static void cluster_figures(const struct ab_bench_load *load, const struct sum *sum, uint64_t start,
+                            double *figures)
+{
+    double entries = (double)sum->entries;
+    double payload = entries * load->payload;
+    common_figures(sum, entries, payload * load->nodes, figures);
+    uint64_t last = sum->last_apply > sum->last_ack ? sum->last_apply : sum->last_ack;
+    figures[AB_FIG_ENTRIES_PER_S] = per(entries, (double)(last - start) / 1e9);
+    figures[AB_FIG_ACKED_PER_S] = per(entries, (double)(sum->last_ack - start) / 1e9);
+    figures[AB_FIG_CATCH_UP_MS] = (double)(last - sum->last_ack) / 1e6;
+    figures[AB_FIG_WIRE] =
+        load->nodes > 1 ? per((double)sum->all.sent_bytes, payload * (load->nodes - 1)) : NAN;
+    figures[AB_FIG_BUSY] = (double)sum->busy;
+}
+
+/* The mean rate of one loop; the CPU of all for a million entries that each of them logged. */
+static void loop_figures(const struct ab_bench_load *load, const struct ab_bench_crew *crew,
+                         const struct sum *sum, double rate, double *figures)
+{
+    double mean = (double)sum->entries / crew->count;
+    common_figures(sum, mean, (double)sum->entries * load->payload, figures);
+    figures[AB_FIG_ENTRIES_PER_S] = rate;
+    figures[AB_FIG_ACKED_PER_S] = rate * crew->count;
+}
+
+static int lead_cluster(const struct ab_bench_site *site, struct ab_bench_crew *crew, const char *run,
+                        enum ab_bench_case which, struct ab_bench_result *result)
+{
+    struct sum *sum = calloc(1, sizeof *sum);
+    uint64_t start = 0;
+    if (!sum) {
+        fprintf(site->err, "anabranch bench: out of memory\n");
+        return 1;
+    }
+    int rc = start_nodes(site, crew, run, which);
+    if (rc == 0) {
+        ab_bench_crew_order(crew, AB_BENCH_MSG_LINK, NULL, 0);
+        rc = ab_bench_crew_await(crew, AB_BENCH_MSG_LINK, STEP_TIMEOUT_NS);
+    }
+    if (rc == 0) {
+        rc = let_write(site, crew, sum, &start);
+    }
+    if (rc == 0) {
+        rc = await_equal(site, crew, sum);
+    }
+    if (rc == 0) {
+        rc = collect(crew, sum);
+    }
+    if (rc == 0) {
+        cluster_figures(&site->opts->load, sum, start, result->figures);
+    }
+    free(sum);
+    return rc;
+}
+
+static int lead_loops(const struct ab_bench_site *site, struct ab_bench_crew *crew, const char *run,
+                      uint32_t loops, uint32_t block, struct ab_bench_result *result)
+{
+    struct sum *sum = calloc(1, sizeof *sum);
+    uint64_t start = 0;
+    double rate = 0;
+    if (!sum) {
+        fprintf(site->err, "anabranch bench: out of memory\n");
+        return 1;
+    }
+    int rc = start_loops(site, crew, run, loops, block);
+    if (rc == 0) {
+        rc = let_write(site, crew, sum, &start);
+    }
+    for (uint32_t i = 0; i < loops && rc == 0; i++) {
+        const struct ab_bench_done *done = &crew->members[i].last.as.done;
+        rate += per((double)done->entries, (double)(done->last_ack - start) / 1e9) / loops;
+    }
+    if (rc == 0) {
+        rc = collect(crew, sum);
+    }
+    if (rc == 0) {
+        loop_figures(&site->opts->load, crew, sum, rate, result->figures);
+    }
+    free(sum);
+    return rc;
+}
+
+/* Before a run: its directory, and nothing of the run before it still on its way to the disk. */
+static int begin(const struct ab_bench_site *site, const char *name, uint32_t round, char *path, size_t size,
+                 struct ab_bench_crew **crew, const char *what)
+{
+    int n = snprintf(path, size, "%s/%u-%s", site->dir, round, name);
+    if (n < 0 || (size_t)n >= size) {
+        fprintf(site->err, "anabranch bench: %s: path too long\n", site->dir);
+        path[0] = '\0'; /* cut short it would be the name of something else */
+        return 1;
+    }
+    sync();
+    *crew = ab_bench_crew_new(what, site->cancel_fd, site->err);
+    if (!*crew) {
+        fprintf(site->err, "anabranch bench: out of memory\n");
+        return 1;
+    }
+    return make_dir(site, path);
+}
+
+static void finish(const struct ab_bench_site *site, const char *path, struct ab_bench_crew *crew)
+{
+    ab_bench_crew_free(crew);
+    if (path[0] && !site->opts->keep && ab_bench_remove_tree(path) != 0 && errno != ENOENT) {
+        fprintf(site->err, "anabranch bench: removing %s: %s\n", path, strerror(errno));
+    }
+}
+
+int ab_bench_run_cluster(const struct ab_bench_site *site, enum ab_bench_case which, uint32_t round,
+                         struct ab_bench_result *result)
+{
+    char path[AB_BENCH_PATH_MAX] = "";
+    struct ab_bench_crew *crew = NULL;
+    int rc = begin(site, ab_bench_case_name(which), round, path, sizeof path, &crew, "node");
+    if (rc == 0) {
+        rc = lead_cluster(site, crew, path, which, result);
+    }
+    finish(site, path, crew);
+    return rc;
+}
+
+int ab_bench_run_loops(const struct ab_bench_site *site, const char *name, uint32_t loops, uint32_t block,
+                       uint32_t round, struct ab_bench_result *result)
+{
+    char path[AB_BENCH_PATH_MAX] = "";
+    struct ab_bench_crew *crew = NULL;
+    int rc = begin(site, name, round, path, sizeof path, &crew, "bare loop");
+    if (rc == 0) {
+        rc = lead_loops(site, crew, path, loops, block, result);
+    }
+    finish(site, path, crew);
+    return rc;
+}

@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Options of `anabranch bench`, see bench_opts.h. Main thread (getopt). */
+#include "tools/anabranch/bench_opts.h"
+
+#include <anabranch/config.h>
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NS_PER_MS 1000000u
+
+/* A stamp of node, writer and number makes every payload another one. */
+#define PAYLOAD_MIN 16u
+
+const char *ab_bench_case_name(enum ab_bench_case which)
+{
+    static const char *const names[AB_BENCH_CASES] = {"many", "one", "latency"};
+    return names[which];
+}
+
+void ab_bench_opts_init(struct ab_bench_opts *opts)
+{
+    memset(opts, 0, sizeof *opts);
+    opts->load.nodes = 3;
+    opts->load.groups = 1;
+    opts->load.writers = 1;
+    opts->load.batch = 100;
+    opts->load.in_flight = 128;
+    opts->load.payload = 100;
+    opts->load.duration_ns = 5000ull * NS_PER_MS;
+    opts->load.durability = AB_DURABILITY_SYNC;
+    opts->load.level = AB_WRITE_LOCAL;
+    opts->load.order = AB_APPLY_CAUSAL;
+    opts->load.dispatcher_threads = AB_DEFAULT_DISPATCHER_THREADS;
+    opts->load.apply_threads = AB_DEFAULT_APPLY_THREADS;
+    opts->load.block_bytes = AB_DEFAULT_BLOCK_BYTES;
+    opts->load.queue_bytes = AB_DEFAULT_QUEUE_BYTES;
+    opts->ref.block = 1000;
+    opts->ref.backlog = 64;
+    opts->cases[AB_BENCH_MANY] = true;
+    opts->cases[AB_BENCH_ONE] = true;
+    opts->cases[AB_BENCH_LATENCY] = true;
+    opts->rounds = 3;
+}
+
+void ab_bench_help(FILE *out)
+{
+    fputs(
+        "Usage: anabranch bench [OPTIONS]\n"
+        "\n"
+        "Measures this machine: real node processes on loopback, each with its own log on a real disk, all\n"
+        "writing to one multimaster group at once. Every run ends with a check that all replicas have "
+        "applied\n"
+        "every acknowledged entry, once and in order, and that their digests are equal.\n"
+        "\n"
+        "Absolute figures say more about the disk than about Anabranch. So each round first runs the\n"
+        "reference: as many bare LMDB loops as there are nodes, all at once, each committing blocks of "
+        "1,000\n"
+        "entries with sync and trimming behind. The ratio says how much of what ONE such loop logs per "
+        "second\n"
+        "is replicated to ALL nodes per second; it is what to compare between machines and versions.\n"
+        "\n"
+        "What to measure:\n"
+        "  --cases LIST       of many,one,latency (default: all three)\n"
+        "                       many     ab_write_many with --batch entries a call, all nodes\n"
+        "                       one      ab_write, one entry a call, many outstanding, all nodes\n"
+        "                       latency  one writer on node 1, one ab_write_wait of one entry at a time;\n"
+        "                                its reference is one bare loop with one entry per commit\n"
+        "  --latency          the same as --cases latency\n"
+        "  --rounds N         reference and cases in turn, N times; medians are shown (3)\n"
+        "  --duration S       seconds of writing per run, fractions allowed (5)\n"
+        "  --entries N        stop each node after N entries instead (the reference keeps to --duration)\n"
+        "\n"
+        "Load, of each node:\n"
+        "  --writers N        threads that write (1)\n"
+        "  --batch N          entries per ab_write_many (100)\n"
+        "  --payload N        bytes per entry, at least 16 (100)\n"
+        "  --in-flight N      calls a writer may have outstanding; a completion makes room for the next "
+        "(128)\n"
+        "  --rate N           entries per second; latency then counts from when a call was due, so that a\n"
+        "                     stall is charged to all calls it delayed (default: as fast as it goes, and\n"
+        "                     latency counts from the call)\n"
+        "\n"
+        "Cluster:\n"
+        "  --nodes N          1 to 7 (3)\n"
+        "  --groups N         writers go round over them (1)\n"
+        "  --durability D     sync, interval, none (sync)\n"
+        "  --level L          write level: memory, local (local)\n"
+        "  --order O          order of apply: causal, arrival (causal)\n"
+        "  --dispatchers N    dispatcher threads per node (1)\n"
+        "  --apply-threads N  apply threads per node (2)\n"
+        "  --block-bytes N    a block is closed when it has grown to this (393216)\n"
+        "  --queue-bytes N    written, not yet logged, per group (8388608)\n"
+        "  --dir DIR          where the data directories are made ($TMPDIR, else the current directory);\n"
+        "                     use the disk that you want to know about. tmpfs is no disk: you get a warning\n"
+        "  --keep             leave the data directories there\n"
+        "\n"
+        "Reference:\n"
+        "  --ref-block N      entries per commit (1000)\n"
+        "  --ref-backlog N    blocks kept before the oldest is deleted (64)\n"
+        "\n"
+        "Output:\n"
+        "  --json             everything measured, per round and as medians, as JSON\n"
+        "  --verbose          warnings of the nodes, and each step, on standard error\n"
+        "  --help             this text\n"
+        "\n"
+        "How to read the figures:\n"
+        "  replicated/s       all entries, divided by the time from the start of writing until the last\n"
+        "                     replica had applied the last of them\n"
+        "  acknowledged/s     all entries, divided by the time from the start to the last acknowledgement\n"
+        "  catch-up           from the last acknowledgement to the last apply on the last replica\n"
+        "  CPU s / million    of all processes together; for the loops: per million entries that each "
+        "logged\n"
+        "  wire, disk         bytes per payload byte: sent per peer, written to storage per node\n"
+        "  peak memory        of the largest process; the mapped pages of its log count\n"
+        "\n"
+        "Exit status: 0 fine; 1 a node failed, an acknowledged entry is missing, or replicas differ; 2 "
+        "usage.\n"
+        "\n"
+        "Examples:\n"
+        "  anabranch bench                                 the whole comparison, about a minute\n"
+        "  anabranch bench --cases many --rounds 1 --groups 16 --writers 4\n"
+        "  anabranch bench --cases one --rate 50000        latency under a fixed load\n"
+        "  anabranch bench --latency --json | jq .median.latency\n",
+        out);
+}
+
+enum option_id {
+    OPT_CASES = 1000,
+    OPT_LATENCY,
+    OPT_ROUNDS,
+    OPT_DURATION,
+    OPT_ENTRIES,
+    OPT_WRITERS,
+    OPT_BATCH,
+    OPT_PAYLOAD,
+    OPT_IN_FLIGHT,
+    OPT_RATE,
+    OPT_NODES,
+    OPT_GROUPS,
+    OPT_DURABILITY,
+    OPT_LEVEL,
+    OPT_ORDER,
+    OPT_DISPATCHERS,
+    OPT_APPLY_THREADS,
+    OPT_BLOCK_BYTES,
+    OPT_QUEUE_BYTES,
+    OPT_DIR,
+    OPT_KEEP,
+    OPT_REF_BLOCK,
+    OPT_REF_BACKLOG,
+    OPT_JSON,
+    OPT_VERBOSE,
+    OPT_HELP
+};
+
+static const struct option long_options[] = {{"cases", required_argument, NULL, OPT_CASES},
+                                             {"latency", no_argument, NULL, OPT_LATENCY},
+                                             {"rounds", required_argument, NULL, OPT_ROUNDS},
+                                             {"duration", required_argument, NULL, OPT_DURATION},
+                                             {"entries", required_argument, NULL, OPT_ENTRIES},
+                                             {"writers", required_argument, NULL, OPT_WRITERS},
+                                             {"batch", required_argument, NULL, OPT_BATCH},
+                                             {"payload", required_argument, NULL, OPT_PAYLOAD},
+                                             {"in-flight", required_argument, NULL, OPT_IN_FLIGHT},
+                                             {"rate", required_argument, NULL, OPT_RATE},
+                                             {"nodes", required_argument, NULL, OPT_NODES},
+                                             {"groups", required_argument, NULL, OPT_GROUPS},
+                                             {"durability", required_argument, NULL, OPT_DURABILITY},
+                                             {"level", required_argument, NULL, OPT_LEVEL},
+                                             {"order", required_argument, NULL, OPT_ORDER},
+                                             {"dispatchers", required_argument, NULL, OPT_DISPATCHERS},
+                                             {"apply-threads", required_argument, NULL, OPT_APPLY_THREADS},
+                                             {"block-bytes", required_argument, NULL, OPT_BLOCK_BYTES},
+                                             {"queue-bytes", required_argument, NULL, OPT_QUEUE_BYTES},
+                                             {"dir", required_argument, NULL, OPT_DIR},
+                                             {"keep", no_argument, NULL, OPT_KEEP},
+                                             {"ref-block", required_argument, NULL, OPT_REF_BLOCK},
+                                             {"ref-backlog", required_argument, NULL, OPT_REF_BACKLOG},
+                                             {"json", no_argument, NULL, OPT_JSON},
+                                             {"verbose", no_argument, NULL, OPT_VERBOSE},
+                                             {"help", no_argument, NULL, OPT_HELP},
+                                             {NULL, 0, NULL, 0}};
+
+static bool number(const char *text, uint64_t least, uint64_t most, uint64_t *value)
+{
+    char *end = NULL;
+    errno = 0;
+    unsigned long long parsed = strtoull(text, &end, 10);
+    if (errno || end == text || *end || text[0] == '-' || text[0] == '+' || parsed < least || parsed > most) {
+        return false;
+    }
+    *value = parsed;
+    return true;
+}
+
+static bool number32(const char *text, uint32_t least, uint32_t most, uint32_t *value)
+{
+    uint64_t wide = 0;
+    if (!number(text, least, most, &wide)) {
+        return false;
+    }
+    *value = (uint32_t)wide;
+    return true;
+}
+
+static bool seconds(const char *text, uint64_t *ns)
+{
+    char *end = NULL;
+    double parsed = strtod(text, &end);
+    if (end == text || *end || !(parsed >= 0.05 && parsed <= 86400)) {
+        return false;
+    }
+    *ns = (uint64_t)(parsed * 1e9);
+    return true;
+}
+
+static bool case_list(const char *text, bool cases[AB_BENCH_CASES])
+{
+    memset(cases, 0, AB_BENCH_CASES * sizeof cases[0]);
+    for (;;) {
+        size_t length = strcspn(text, ",");
+        unsigned which = 0;
+        while (which < AB_BENCH_CASES && (strlen(ab_bench_case_name(which)) != length ||
+                                          strncmp(ab_bench_case_name(which), text, length) != 0)) {
+            which++;
+        }
+        if (which == AB_BENCH_CASES) {
+            return false;
+        }
+        cases[which] = true;
+        if (text[length] == '\0') {
+            return true;
+        }
+        text += length + 1;
+    }
+}
+
+static bool apply_order(const char *text, ab_apply_order *order)
+{
+    if (strcmp(text, "causal") == 0) {
+        *order = AB_APPLY_CAUSAL;
+        return true;
+    }
+    *order = AB_APPLY_ARRIVAL;
+    return strcmp(text, "arrival") == 0;
+}
+
+static bool directory(const char *text, char out[AB_BENCH_PATH_MAX])
+{
+    size_t length = strlen(text);
+    /* room for the names made below it */
+    if (length == 0 || length > AB_BENCH_PATH_MAX - 64) {
+        return false;
+    }
+    memcpy(out, text, length + 1);
+    return true;
+}
+
+static bool take_load(int id, const char *text, struct ab_bench_load *load)
+{
+    switch (id) {
+    case OPT_DURATION:
+        return seconds(text, &load->duration_ns);
+    case OPT_ENTRIES:
+        return number(text, 1, UINT64_MAX / 1000, &load->entries);
+    case OPT_WRITERS:
+        return number32(text, 1, 256, &load->writers);
+    case OPT_BATCH:
+        return number32(text, 1, 100000, &load->batch);
+    case OPT_PAYLOAD:
+        return number32(text, PAYLOAD_MIN, AB_DEFAULT_PAYLOAD_MAX, &load->payload);
+    case OPT_IN_FLIGHT:
+        return number32(text, 1, 1000000, &load->in_flight);
+    case OPT_RATE:
+        return number(text, 1, 1000000000, &load->rate);
+    case OPT_NODES:
+        return number32(text, 1, AB_BENCH_NODES_MAX, &load->nodes);
+    case OPT_GROUPS:
+        return number32(text, 1, 10000, &load->groups);
+    case OPT_DURABILITY:
+        return ab_durability_parse(text, &load->durability) == AB_OK;
+    case OPT_LEVEL:
+        return ab_write_level_parse(text, &load->level) == AB_OK;
+    case OPT_ORDER:
+        return apply_order(text, &load->order);
+    case OPT_DISPATCHERS:
+        return number32(text, 1, 64, &load->dispatcher_threads);
+    case OPT_APPLY_THREADS:
+        return number32(text, 1, 64, &load->apply_threads);
+    case OPT_BLOCK_BYTES:
+        return number32(text, 4096, 8u << 20, &load->block_bytes);
+    case OPT_QUEUE_BYTES:
+        return number(text, 4096, UINT64_MAX, &load->queue_bytes);
+    default:
+        return false;
+    }
+}
+
+static bool take(int id, const char *text, struct ab_bench_opts *opts)
+{
+    switch (id) {
+    case OPT_CASES:
+        return case_list(text, opts->cases);
+    case OPT_LATENCY:
+        return case_list("latency", opts->cases);
+    case OPT_ROUNDS:
+        return number32(text, 1, 1000, &opts->rounds);
+    case OPT_DIR:
+        return directory(text, opts->dir);
+    case OPT_KEEP:
+        return opts->keep = true;
+    case OPT_REF_BLOCK:
+        return number32(text, 1, 100000, &opts->ref.block);
+    case OPT_REF_BACKLOG:
+        return number32(text, 1, 1000000, &opts->ref.backlog);
+    case OPT_JSON:
+        return opts->json = true;
+    case OPT_VERBOSE:
+        return opts->verbose = true;
+    case OPT_HELP:
+        return opts->help = true;
+    default:
+        return take_load(id, text, &opts->load);
+    }
+}
+
+/* Combinations that no single option can see. */
+static const char *combination_fault(const struct ab_bench_opts *opts)
+{
+    uint64_t call = (uint64_t)opts->load.batch * (opts->load.payload + 64u);
+    if (opts->cases[AB_BENCH_MANY] && call > opts->load.queue_bytes) {
+        return "--batch times --payload is more than --queue-bytes: a call could never be taken";
+    }
+    return NULL;
+}
+
+int ab_bench_opts_parse(int argc, char **argv, struct ab_bench_opts *opts, FILE *err)
+{
+    int position = 0;
+    int id;
+    opterr = 0;
+    optind = 0; /* the caller may have parsed options of its own */
+    while ((id = getopt_long(argc, argv, "+:h", long_options, &position)) != -1) {
+        if (id == 'h') {
+            id = OPT_HELP;
+        }
+        if (id == ':' || id == '?') {
+            fprintf(err, "anabranch bench: %s: %s. See anabranch bench --help\n", argv[optind - 1],
+                    id == ':' ? "needs a value" : "no such option");
+            return 2;
+        }
+        if (!take(id, optarg, opts)) {
+            fprintf(err, "anabranch bench: --%s: bad value \"%s\". See anabranch bench --help\n",
+                    long_options[position].name, optarg ? optarg : "");
+            return 2;
+        }
+    }
+    if (optind < argc) {
+        fprintf(err, "anabranch bench: unexpected argument \"%s\". See anabranch bench --help\n",
+                argv[optind]);
+        return 2;
+    }
+    const char *fault = opts->help ? NULL : combination_fault(opts);
+    if (fault) {
+        fprintf(err, "anabranch bench: %s\n", fault);
+        return 2;
+    }
+    return 0;
+}
