@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** @file apply.h The apply threads (apply.c) and how one block goes into a state machine (apply_block.c). */
+#ifndef ANABRANCH_ENGINE_APPLY_H
+#define ANABRANCH_ENGINE_APPLY_H
+
+#include "engine/engine.h"
+#include "engine/read.h"
+
+/* Back-off of a state machine that asks to try again; the figures are part of its contract (statemachine.h). */
+#define RETRY_MIN_MS 10u
+#define RETRY_MAX_MS 5000u
+
+typedef struct ab_apply_thread {
+    ab_node *node;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    pthread_cond_t idle; /* a group stopped running, or the thread exited */
+    bool sleeping;
+    bool stop;
+    bool exited;
+    ab_group *head, *tail;                       /* groups with something to do */
+    ab_group *checkpoint_head, *checkpoint_tail; /* by checkpoint_due */
+    ab_group *retries;
+    ab_entry *entries; /* scratch of ab_apply_item_run(), the thread's own */
+    size_t entry_capacity;
+} ab_apply_thread;
+
+/** What `open` and `checkpoint` of a state machine fill. */
+struct ab_frontier_out {
+    ab_marks set;
+};
+
+/** Gives one block to the state machine and tells the core. On the group's apply thread.
+ *  @return AB_OK (done), else to be tried again later */
+int ab_apply_item_run(ab_apply_thread *self, ab_group *group, const ab_apply_item *item, uint64_t *bytes);
+
+#endif

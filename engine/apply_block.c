@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One block into the state machine: fetch, decode, apply, put aside what it will never take. On the group's apply
+ * thread, without locks. */
+#include "engine/apply.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Entries given to one `apply` call. Bounds the scratch array (48 bytes each) and how long a query waits behind a call. */
+#define APPLY_MAX 8192u
+
+static int reserve_entries(ab_apply_thread *self, size_t count)
+{
+    if (count <= self->entry_capacity) {
+        return AB_OK;
+    }
+    ab_entry *entries = realloc(self->entries, count * sizeof *entries);
+    if (entries == NULL) {
+        return AB_ENOMEM;
+    }
+    self->entries = entries;
+    self->entry_capacity = count;
+    return AB_OK;
+}
+
+/* Keeps an entry that the state machine refused for good, before the frontier passes it. */
+static int quarantine(ab_group *group, const ab_entry *entry, int reason)
+{
+    char key[96];
+    int length = snprintf(key, sizeof key, AB_KEY_QUARANTINE "%u.%u.%020llu", entry->stream.node,
+                          entry->stream.epoch, (unsigned long long)entry->index);
+    size_t size = sizeof entry->hlc + entry->size;
+    uint8_t *value = malloc(size);
+    if (value == NULL) {
+        return AB_ENOMEM;
+    }
+    memcpy(value, &entry->hlc, sizeof entry->hlc);
+    if (entry->size > 0) {
+        memcpy(value + sizeof entry->hlc, entry->payload, entry->size);
+    }
+    int code = ab_wal_thread_state(group->node, group->id, (ab_bytes){key, (size_t)length},
+                                   (ab_bytes){value, size}, true);
+    free(value);
+    if (code == AB_OK) {
+        atomic_fetch_add(&group->quarantined, 1);
+        ab_node_log(group->node, AB_LOG_WARN,
+                    "group %s: entry %llu of stream %u.%u is quarantined: the state machine refused it (%s)",
+                    group->name, (unsigned long long)entry->index, entry->stream.node, entry->stream.epoch,
+                    ab_error_name(reason));
+    }
+    return code;
+}
+
+/* One call of `apply`; moves the group's frontier when it took them. `upto` is the last index that is done then. */
+static int call_apply(ab_group *group, ab_stream stream, const ab_entry *entries, size_t count, uint64_t upto,
+                      size_t *failed)
+{
+    uint64_t before = ab_marks_get(&group->applied, stream);
+    int code = ab_marks_set(&group->applied, (ab_mark){stream, upto});
+    if (code != AB_OK) {
+        return code;
+    }
+    *failed = 0;
+    code = group->sm->apply(group->sm_ctx, entries, count, ab_marks_view(&group->applied), failed);
+    if (code != AB_OK) {
+        (void)ab_marks_set(&group->applied, (ab_mark){stream, before});
+        return code;
+    }
+    atomic_fetch_add_explicit(&group->applied_entries, count, memory_order_relaxed);
+    return AB_OK;
+}
+
+/* All of `entries` (of one stream, in order), putting aside what is refused. */
+static int apply_entries(ab_group *group, const ab_entry *entries, size_t count)
+{
+    ab_stream stream = entries[0].stream;
+    size_t start = 0;
+    while (start < count) {
+        size_t failed = 0;
+        int code =
+            call_apply(group, stream, entries + start, count - start, entries[count - 1].index, &failed);
+        if (code == AB_OK) {
+            return AB_OK;
+        }
+        if (code != AB_EREJECT || failed >= count - start) {
+            return code;
+        }
+        size_t bad = start + failed;
+        if (failed > 0) {
+            size_t ignored = 0;
+            code = call_apply(group, stream, entries + start, failed, entries[bad].index - 1, &ignored);
+            if (code != AB_OK) {
+                return code == AB_EREJECT ? AB_ERETRY : code;
+            }
+        }
+        code = quarantine(group, &entries[bad], AB_EREJECT);
+        if (code != AB_OK) {
+            return code;
+        }
+        start = bad + 1;
+        code = start == count ? call_apply(group, stream, NULL, 0, entries[bad].index, &failed)
+                              : ab_marks_set(&group->applied, (ab_mark){stream, entries[bad].index});
+        if (code != AB_OK) {
+            return code;
+        }
+    }
+    return AB_OK;
+}
+
+/* Decodes the block piece by piece, past what the state machine has already. */
+static int apply_buffer(ab_apply_thread *self, ab_group *group, const ab_block_header *header,
+                        const ab_buf *buf)
+{
+    ab_stream stream = {header->node, header->epoch};
+    int code = reserve_entries(self, header->count < APPLY_MAX ? header->count : APPLY_MAX);
+    if (code != AB_OK) {
+        return code;
+    }
+    uint64_t done = ab_marks_get(&group->applied, stream);
+    ab_block_iter iter;
+    ab_block_iter_init(&iter, buf->data, header);
+    for (;;) {
+        size_t count = 0;
+        while (count < APPLY_MAX && (code = ab_block_iter_next(&iter, &self->entries[count])) == AB_OK) {
+            count += self->entries[count].index > done;
+            if (count == self->entry_capacity) {
+                break;
+            }
+        }
+        if (code != AB_OK && code != AB_ENOTFOUND) {
+            return code;
+        }
+        bool end = code == AB_ENOTFOUND;
+        code = count > 0 ? apply_entries(group, self->entries, count) : AB_OK;
+        if (code != AB_OK || end) {
+            return code;
+        }
+    }
+}
+
+static void note_damage(ab_group *group, const ab_apply_item *item)
+{
+    ab_block_info info = {.stream = item->stream, .first = item->first, .last = item->last};
+    ab_event event = {.type = AB_EV_BAD, .block = &info};
+    atomic_fetch_add(&group->node->counters.damaged_blocks, 1);
+    (void)ab_group_step(group, &event);
+}
+
+/* Says once per trouble what holds the group up. */
+static void note_outcome(ab_group *group, const ab_apply_item *item, int code)
+{
+    if (code != AB_OK) {
+        atomic_fetch_add(&group->node->counters.apply_retries, 1);
+    }
+    if (atomic_exchange(&group->apply_code, code) == code) {
+        return;
+    }
+    if (code != AB_OK) {
+        ab_node_log(group->node, AB_LOG_WARN,
+                    "group %s: cannot apply %llu-%llu of stream %u.%u now, trying again: %s", group->name,
+                    (unsigned long long)item->first, (unsigned long long)item->last, item->stream.node,
+                    item->stream.epoch, ab_strerror(code));
+    } else {
+        ab_node_log(group->node, AB_LOG_INFO, "group %s: applies again", group->name);
+    }
+}
+
+int ab_apply_item_run(ab_apply_thread *self, ab_group *group, const ab_apply_item *item, uint64_t *bytes)
+{
+    ab_block_header header;
+    ab_buf *buf = NULL;
+    int code = ab_block_fetch(group, item->stream, item->first, &header, &buf);
+    if (code == AB_OK) {
+        *bytes = buf->size;
+        code = apply_buffer(self, group, &header, buf);
+        ab_buf_unref(buf);
+    } else if (code == AB_ECORRUPT) {
+        note_damage(group, item);
+    }
+    note_outcome(group, item, code);
+    if (code == AB_OK) {
+        ab_event event = {.type = AB_EV_APPLIED, .mark = {item->stream, item->last}};
+        (void)ab_group_step(group, &event);
+    }
+    return code;
+}

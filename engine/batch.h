@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file batch.h
+ * What one commit of the log thread carries: sealed and received blocks, small state, trims. Log thread only.
+ */
+#ifndef ANABRANCH_ENGINE_BATCH_H
+#define ANABRANCH_ENGINE_BATCH_H
+
+#include "engine/engine.h"
+
+typedef struct ab_batch_block {
+    ab_group *group; /* holds a reference */
+    ab_buf *buf;
+    ab_block_header header;
+    bool local; /* written here: its bytes count in the group's queue */
+    bool repair;
+    uint64_t queued_bytes;
+} ab_batch_block;
+
+typedef struct ab_batch {
+    ab_batch_block *blocks;
+    size_t block_count, block_capacity;
+    size_t announced; /* blocks that were announced as logged (interval durability) */
+    ab_state_put *state_head, *state_tail;
+    ab_wal_op *ops;
+    size_t op_count, op_capacity;
+    ab_group **trimming; /* groups with something to trim; holds references; kept over commits */
+    size_t trimming_count, trimming_capacity;
+    uint64_t bytes;
+} ab_batch;
+
+/* Each returns AB_OK or AB_ENOMEM with the batch as it was. */
+int ab_batch_add(ab_batch *batch, const ab_batch_block *block);
+int ab_batch_reserve(ab_batch *batch, size_t blocks); /* room for that many ab_batch_add() */
+int ab_batch_add_trimming(ab_batch *batch, ab_group *group);
+/* Builds `ops` of everything in the batch (only the trims of it, if `trims_only`: to get room on a full disk). */
+int ab_batch_build(ab_batch *batch, bool trims_only);
+/* Notes how far the trims of a commit came and lets go of groups with nothing left to trim. */
+void ab_batch_trimmed(ab_node *node, ab_batch *batch);
+/* Drops blocks and state, keeps the memory and the groups to trim. */
+void ab_batch_clear(ab_batch *batch);
+void ab_batch_free(ab_batch *batch);
+
+#endif

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file engine.h
+ * The node and the group as the engine's files see them, and who holds which lock.
+ *
+ * Locks, in the order in which they may be taken (a later one never before an earlier one):
+ *   registry  (node, rwlock)  which groups exist
+ *   core      (group)         the protocol core, the append position, what was sealed
+ *   append    (group)         open block, queued blocks, tickets, hlc
+ *   queues    (WAL, apply, reader, completion: one mutex each) and the cache's mutex: leaves
+ * User code (state machines, completions, log callback) is called without any of them.
+ */
+#ifndef ANABRANCH_ENGINE_ENGINE_H
+#define ANABRANCH_ENGINE_ENGINE_H
+
+#include "engine/buf.h"
+#include "engine/cache.h"
+#include "engine/thread.h"
+#include "engine/ticket.h"
+#include "engine/transport/transport.h"
+#include "replication/actions.h"
+#include "replication/frontier.h"
+#include "wal/wal.h"
+#include <anabranch/anabranch.h>
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <uthash.h>
+
+struct ab_admin;
+struct ab_apply_thread;
+struct ab_read_job;
+
+/* Names of the engine's values in the log's small state; group 0 is the node. */
+#define AB_KEY_HLC "engine/hlc"
+#define AB_KEY_GROUP "engine/group"
+#define AB_KEY_CLUSTER "engine/cluster"
+#define AB_KEY_NODE "engine/node"
+#define AB_KEY_PEER "engine/peer/"
+#define AB_KEY_QUARANTINE "engine/quarantine/"
+#define AB_KEY_RUN "engine/run"
+#define AB_KEY_CORE "core/"
+
+/** A block of local writes that fills, waits to be logged, or waits for its level. */
+typedef struct ab_open_block {
+    ab_done done; /* first: completing the block's tickets hands over the whole block (done.list) */
+    struct ab_open_block *next;
+    ab_buf *buf; /* AB_BLOCK_HEADER free bytes, then entries; the log thread's once it was taken */
+    uint32_t count;
+    uint64_t hlc_first;
+    uint64_t hlc_last;
+    uint64_t last; /* index of its last entry, once sealed (done.stream and done.first too) */
+} ab_open_block;
+
+/** A received block on its way into the log. */
+typedef struct ab_incoming {
+    struct ab_incoming *next;
+    struct ab_group *group; /* the log thread's queue holds a reference */
+    ab_buf *buf;
+    ab_block_header header;
+    bool repair; /* put over a damaged one */
+    bool *taken; /* set when the core names it in the step that brought it */
+} ab_incoming;
+
+/** A value on its way into the log's small state. */
+typedef struct ab_state_put {
+    struct ab_state_put *next;
+    uint64_t group;
+    size_t key_size;
+    size_t value_size; /* 0: delete */
+    uint8_t bytes[];   /* key, value */
+} ab_state_put;
+
+/** How far a stream of a group may be trimmed, until the log thread gets to it. */
+typedef struct ab_trim_target {
+    ab_mark upto;
+    uint64_t done;
+} ab_trim_target;
+
+/** One block on its way to the state machine. */
+typedef struct ab_apply_item {
+    struct ab_apply_item *next;
+    ab_stream stream;
+    uint64_t first;
+    uint64_t last;
+} ab_apply_item;
+
+/** What the peers of a group are known to have open. */
+typedef struct ab_group_peer {
+    uint32_t node;
+    atomic_bool up;    /* link stands and the peer has the group open */
+    uint64_t instance; /* of its open group; only the peer's dispatcher looks at it */
+} ab_group_peer;
+
+struct ab_group {
+    ab_node *node;
+    uint64_t id;
+    uint64_t instance; /* drawn when it was opened */
+    char name[AB_NAME_MAX + 1];
+    const ab_backend *backend;
+    const ab_statemachine *sm;
+    void *sm_ctx;
+    ab_write_level write_level;
+    ab_read_level read_level;
+    ab_apply_order apply_order;
+    UT_hash_handle hh;
+    atomic_uint refs;
+    atomic_bool closing;
+
+    /* core lock */
+    pthread_mutex_t core_lock;
+    void *core;
+    uint64_t deadline; /* last given to the timer */
+    ab_stream append_stream;
+    uint64_t append_last; /* index of the last sealed entry */
+    uint64_t append_hash;
+    uint64_t append_term;
+    ab_group_peer *peers; /* other members */
+    size_t peer_count;
+    ab_trim_target *trims;
+    size_t trim_count;
+    size_t trim_capacity;
+    bool trims_listed; /* in the log thread's list of groups to trim */
+    ab_group *trims_next;
+    uint64_t hlc_stored;       /* log thread: value on its way into the log */
+    struct ab_read_job *reads; /* waiting in the core */
+
+    /* append lock */
+    pthread_mutex_t append_lock;
+    pthread_cond_t room;
+    unsigned room_waiters;
+    int append_code; /* AB_OK or why the core refuses writes */
+    ab_open_block *open;
+    ab_open_block *closed_head, *closed_tail;   /* full, not yet taken by the log thread */
+    ab_open_block *waiting_head, *waiting_tail; /* taken: until their level holds */
+    uint64_t queued_bytes;
+    uint64_t queued_entries;
+    uint32_t block_hint; /* size of the last sealed block */
+    bool dirty;          /* in the log thread's list */
+    ab_group *dirty_next;
+    uint64_t hlc;
+    uint32_t timed; /* tickets with a deadline that are pending */
+
+    /* apply thread's lock */
+    struct ab_apply_thread *apply_thread;
+    ab_apply_item *apply_head, *apply_tail;
+    struct ab_read_job *jobs_head, *jobs_tail;
+    bool apply_listed;
+    bool apply_running;
+    bool apply_stopped; /* closing: nothing more is applied */
+    ab_group *apply_next;
+    uint64_t apply_after; /* monotonic ns: not before (back-off) */
+    uint64_t apply_backoff_ms;
+    uint64_t checkpoint_due;   /* monotonic ns, 0: nothing to checkpoint */
+    uint64_t checkpoint_bytes; /* applied since the last one */
+    bool checkpoint_listed;
+    bool retry_listed;
+    ab_group *checkpoint_next;
+    ab_group *retry_next;
+
+    /* apply thread only */
+    ab_marks applied;
+
+    atomic_ullong applied_entries;
+    atomic_ullong apply_blocks;
+    atomic_ullong quarantined;
+    atomic_ullong skewed;
+    atomic_ullong logged_bytes; /* of blocks, for averages */
+    atomic_ullong logged_entries;
+    atomic_int apply_code;
+};
+
+/** The log thread. */
+typedef struct ab_wal_thread {
+    pthread_t thread;
+    bool started;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    bool sleeping;
+    bool stop;
+    ab_group *dirty_head, *dirty_tail;
+    ab_group *trims_head;
+    ab_incoming *incoming_head, *incoming_tail;
+    uint64_t incoming_bytes;
+    size_t incoming_count;
+    bool give_up;     /* stop trying to commit: the node closes */
+    uint64_t flush;   /* number of the last request to commit everything */
+    uint64_t flushed; /* number of the last one that was carried out */
+    int flush_code;
+    pthread_cond_t flush_done;
+    bool paused; /* reading from the peers is stopped */
+    ab_state_put *state_head, *state_tail;
+    uint64_t lazy_due; /* monotonic ns at which state and trims are committed without a block; 0: none */
+} ab_wal_thread;
+
+/** The completion thread. */
+typedef struct ab_completions {
+    pthread_t thread;
+    bool started;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    bool sleeping;
+    bool stop;
+    ab_done *head, *tail;
+    uint64_t next_deadline; /* earliest deadline of a pending write; AB_NEVER */
+} ab_completions;
+
+struct ab_reader_job;
+typedef struct ab_reader {
+    pthread_t thread;
+    bool started;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    bool stop;
+    struct ab_reader_job *head, *tail;
+} ab_reader;
+
+typedef struct ab_backend_entry {
+    const ab_backend *backend;
+    struct ab_backend_entry *next;
+} ab_backend_entry;
+
+/** Counters of a node; see metrics.c for what each means. */
+typedef struct ab_counters {
+    atomic_ullong commits, commit_failures, commit_ns, blocks_logged, entries_logged, bytes_logged;
+    atomic_ullong writes_refused, blocks_received, blocks_sent, cold_reads, damaged_blocks, trimmed_blocks;
+    atomic_ullong checkpoints, apply_retries, protocol_errors;
+} ab_counters;
+
+struct ab_node {
+    ab_node_config config; /* strings are owned */
+    ab_budget budget;
+    ab_wal *wal;
+    ab_wal_origin origin;
+    ab_transport *transport;
+    struct ab_admin *admin;
+    ab_cache cache;
+    uint64_t opened_ns;
+    uint64_t seed;
+    atomic_bool closing;
+    atomic_int log_code;
+
+    pthread_rwlock_t registry;
+    ab_group *groups;
+    ab_backend_entry *backends;
+
+    ab_wal_thread log;
+    ab_completions completions;
+    ab_reader reader;
+    struct ab_apply_thread *apply_threads;
+    uint32_t apply_started;
+    atomic_uint apply_next;
+
+    pthread_mutex_t message_lock; /* also serialises the log callback */
+    ab_message message;
+    ab_counters counters;
+};
+
+/* node.c */
+struct ab_wal *ab_node_wal(const ab_node *node); /* for the admin endpoint: reads only */
+void ab_node_log(ab_node *node, ab_severity severity, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void ab_message_set(ab_message *message, const char *format, ...) __attribute__((format(printf, 2, 3)));
+const ab_backend *ab_node_backend(ab_node *node, const char *name);
+uint64_t ab_wall_ms(void);
+
+/* group.c */
+ab_group *ab_group_get(ab_node *node, uint64_t id); /* takes a reference; NULL if there is none */
+void ab_group_ref(ab_group *group);
+void ab_group_unref(ab_group *group);
+
+/* core.c */
+/* Steps the group's core with `event` and carries out what comes out. Takes the core lock. */
+int ab_group_step(ab_group *group, const ab_event *event);
+int ab_group_step_locked(ab_group *group,
+                         const ab_event *event); /* the core lock is held, the core is there */
+/* The same for a block from a peer: owns `incoming`. */
+int ab_group_receive(ab_group *group, uint32_t peer, ab_incoming *incoming);
+
+/* append.c */
+ab_open_block *ab_append_take(ab_group *group); /* all open and closed blocks, oldest first; clears dirty */
+void ab_append_logged(ab_group *group, uint64_t bytes, uint64_t entries); /* makes room */
+void ab_append_merge_hlc(ab_group *group, uint64_t hlc);
+void ab_append_wait(ab_group *group,
+                    ab_open_block *block); /* a sealed block's tickets wait for their level */
+void ab_append_acked(ab_group *group, ab_write_level level, ab_mark upto);
+void ab_append_abandon(ab_group *group, int code); /* completes everything pending */
+void ab_append_expire(ab_group *group, uint64_t now);
+void ab_open_block_free(ab_open_block *block);
+
+/* wal_thread.c */
+int ab_wal_thread_start(ab_node *node);
+void ab_wal_thread_stop(ab_node *node);
+void ab_wal_thread_drain(ab_node *node); /* frees what came too late for it */
+/* Commits all that was written so far. @return AB_OK, AB_ETIMEDOUT, or why the log gave up */
+int ab_wal_thread_flush(ab_node *node, uint64_t deadline);
+void ab_wal_thread_dirty(ab_group *group);
+void ab_wal_thread_incoming(ab_incoming *incoming);
+int ab_wal_thread_state(ab_node *node, uint64_t group, ab_bytes key, ab_bytes value, bool soon);
+void ab_wal_thread_trim(ab_group *group); /* takes a reference */
+void ab_incoming_free(ab_incoming *incoming);
+
+/* apply.c */
+int ab_apply_start(ab_node *node);
+int ab_apply_stop(ab_node *node); /* AB_ETIMEDOUT: a thread is stuck in user code */
+void ab_apply_attach(ab_group *group);
+int ab_apply_push(ab_group *group, ab_stream stream, uint64_t first, uint64_t last);
+void ab_apply_job(ab_group *group, struct ab_read_job *job);
+int ab_apply_detach(ab_group *group, uint64_t deadline); /* last checkpoint; AB_ETIMEDOUT if stuck */
+
+/* read.c */
+int ab_read_done(ab_group *group, uint64_t ticket, int code); /* with the core lock held */
+void ab_read_run(ab_group *group, struct ab_read_job *job);
+void ab_read_abandon(ab_group *group);
+
+/* reader.c */
+int ab_reader_start(ab_node *node);
+void ab_reader_stop(ab_node *node);
+int ab_reader_push(ab_group *group, const ab_action *action);
+/* Reads one block into a buffer, from the cache or the log. */
+int ab_block_fetch(ab_group *group, ab_stream stream, uint64_t index, ab_block_header *header, ab_buf **buf);
+
+/* links.c */
+extern const ab_transport_callbacks ab_link_callbacks;
+void ab_group_announce(ab_group *group); /* tells linked peers that the group is open here */
+void ab_group_retire(ab_group *group);   /* tells them that it is closed */
+int ab_group_send(ab_group *group, uint32_t peer, ab_bytes bytes);
+
+#endif

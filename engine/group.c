@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Groups: open, close, find. A group lives until its last reference is gone (queues of other threads hold some), and
+ * its id stays taken until then. */
+#include "engine/engine.h"
+#include "engine/recover.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define NS_PER_MS 1000000ull
+
+static void destroy(ab_group *group)
+{
+    ab_append_abandon(group, AB_ECLOSED);
+    ab_marks_free(&group->applied);
+    pthread_mutex_destroy(&group->core_lock);
+    pthread_mutex_destroy(&group->append_lock);
+    pthread_cond_destroy(&group->room);
+    free(group->peers);
+    free(group->trims);
+    free(group);
+}
+
+void ab_group_ref(ab_group *group)
+{
+    atomic_fetch_add_explicit(&group->refs, 1, memory_order_relaxed);
+}
+
+void ab_group_unref(ab_group *group)
+{
+    if (atomic_fetch_sub_explicit(&group->refs, 1, memory_order_acq_rel) != 1) {
+        return;
+    }
+    ab_node *node = group->node;
+    pthread_rwlock_wrlock(&node->registry);
+    HASH_DEL(node->groups, group);
+    pthread_rwlock_unlock(&node->registry);
+    destroy(group);
+}
+
+/* A reference, unless the last one is gone already. Holds the registry. */
+static bool try_ref(ab_group *group)
+{
+    unsigned refs = atomic_load(&group->refs);
+    while (refs > 0) {
+        if (atomic_compare_exchange_weak(&group->refs, &refs, refs + 1)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+ab_group *ab_group_get(ab_node *node, uint64_t id)
+{
+    ab_group *group = NULL;
+    pthread_rwlock_rdlock(&node->registry);
+    HASH_FIND(hh, node->groups, &id, sizeof id, group);
+    if (group != NULL && !try_ref(group)) {
+        group = NULL;
+    }
+    pthread_rwlock_unlock(&node->registry);
+    return group;
+}
+
+ab_group *ab_group_find(ab_node *node, uint64_t id)
+{
+    ab_group *group = NULL;
+    pthread_rwlock_rdlock(&node->registry);
+    HASH_FIND(hh, node->groups, &id, sizeof id, group);
+    if (group != NULL && atomic_load(&group->closing)) {
+        group = NULL;
+    }
+    pthread_rwlock_unlock(&node->registry);
+    return group;
+}
+
+void ab_group_list(ab_node *node, ab_group_fn fn, void *arg)
+{
+    pthread_rwlock_rdlock(&node->registry);
+    for (ab_group *group = node->groups; group != NULL; group = group->hh.next) {
+        if (!atomic_load(&group->closing) && !fn(arg, group)) {
+            break;
+        }
+    }
+    pthread_rwlock_unlock(&node->registry);
+}
+
+uint64_t ab_group_id(const ab_group *group)
+{
+    return group->id;
+}
+
+const char *ab_group_name(const ab_group *group)
+{
+    return group->name;
+}
+
+static int check_members(const ab_node *node, const ab_group_config *config, ab_message *message)
+{
+    bool self = config->member_count == 0;
+    for (size_t i = 0; i < config->member_count; i++) {
+        uint32_t member = config->members[i];
+        bool known = member == node->config.node_id;
+        self = self || known;
+        for (size_t k = 0; k < node->config.peer_count && !known; k++) {
+            known = node->config.peers[k].node_id == member;
+        }
+        if (!known) {
+            ab_message_set(message, "group %s: member %u is neither this node nor among its peers",
+                           config->name, member);
+            return AB_ECONFIG;
+        }
+    }
+    if (!self) {
+        ab_message_set(message, "group %s: this node (%u) is not among its members", config->name,
+                       node->config.node_id);
+        return AB_ECONFIG;
+    }
+    return AB_OK;
+}
+
+static ab_group *new_group(ab_node *node, const ab_group_config *config, const ab_statemachine *sm, void *ctx)
+{
+    ab_group *group = calloc(1, sizeof *group);
+    size_t others = config->member_count > 0 ? config->member_count - 1 : 0;
+    ab_group_peer *peers = calloc(others + 1, sizeof *peers);
+    if (group == NULL || peers == NULL) {
+        free(group);
+        free(peers);
+        return NULL;
+    }
+    group->node = node;
+    group->id = config->id;
+    strncpy(group->name, config->name, AB_NAME_MAX);
+    group->sm = sm;
+    group->sm_ctx = ctx;
+    group->apply_order = config->apply_order;
+    group->write_level =
+        config->write_level != AB_WRITE_DEFAULT ? config->write_level : node->config.write_level;
+    group->read_level = config->read_level != AB_READ_DEFAULT ? config->read_level : node->config.read_level;
+    group->peers = peers;
+    for (size_t i = 0; i < config->member_count; i++) {
+        if (config->members[i] != node->config.node_id) {
+            peers[group->peer_count++].node = config->members[i];
+        }
+    }
+    group->deadline = AB_NEVER;
+    group->append_code = AB_EBUSY; /* until the core says where writes go */
+    atomic_init(&group->refs, 1);
+    pthread_mutex_init(&group->core_lock, NULL);
+    pthread_mutex_init(&group->append_lock, NULL);
+    ab_cond_init(&group->room);
+    ab_marks_init(&group->applied);
+    ab_apply_attach(group);
+    return group;
+}
+
+static int register_group(ab_node *node, ab_group *group, ab_message *message)
+{
+    ab_group *old = NULL;
+    pthread_rwlock_wrlock(&node->registry);
+    HASH_FIND(hh, node->groups, &group->id, sizeof group->id, old);
+    int code = old != NULL ? AB_EEXIST : AB_OK;
+    code = atomic_load(&node->closing) ? AB_ECLOSED : code;
+    if (code == AB_OK) {
+        HASH_ADD(hh, node->groups, id, sizeof group->id, group);
+    }
+    pthread_rwlock_unlock(&node->registry);
+    if (code == AB_EEXIST) {
+        ab_message_set(message, "group %s: id %llu is open already%s", group->name,
+                       (unsigned long long)group->id, atomic_load(&old->closing) ? " (still closing)" : "");
+    }
+    return code;
+}
+
+int ab_group_open(ab_node *node, const ab_group_config *config, const ab_statemachine *sm, void *ctx,
+                  ab_group **group_out, ab_message *message)
+{
+    if (node == NULL || config == NULL || sm == NULL || group_out == NULL || sm->apply == NULL) {
+        return AB_EINVAL;
+    }
+    *group_out = NULL;
+    int code = ab_group_config_check(config, message);
+    if (code == AB_OK) {
+        code = check_members(node, config, message);
+    }
+    if (code == AB_OK && sm->version != AB_STATEMACHINE_VERSION) {
+        ab_message_set(message, "group %s: state machine of version %u, this library takes %u", config->name,
+                       sm->version, AB_STATEMACHINE_VERSION);
+        code = AB_EVERSION;
+    }
+    if (code != AB_OK) {
+        return code;
+    }
+    const ab_backend *backend = ab_node_backend(node, config->backend);
+    if (backend == NULL) {
+        ab_message_set(message, "group %s: no backend is called %s: register it before opening the group",
+                       config->name, config->backend);
+        return AB_ENOTFOUND;
+    }
+    ab_group *group = new_group(node, config, sm, ctx);
+    if (group == NULL) {
+        return AB_ENOMEM;
+    }
+    group->backend = backend;
+    code = register_group(node, group, message);
+    if (code != AB_OK) {
+        destroy(group);
+        return code;
+    }
+    code = ab_group_recover(group, message);
+    if (code != AB_OK) {
+        atomic_store(&group->closing, true);
+        ab_group_unref(group);
+        return code;
+    }
+    ab_group_announce(group);
+    *group_out = group;
+    return AB_OK;
+}
+
+/* The core is gone for everybody who comes later. */
+static void drop_core(ab_group *group)
+{
+    pthread_mutex_lock(&group->core_lock);
+    void *core = group->core;
+    group->core = NULL;
+    pthread_mutex_unlock(&group->core_lock);
+    (void)ab_transport_timer(group->node->transport, group->id, AB_NEVER);
+    if (core != NULL) {
+        group->backend->destroy(core);
+    }
+}
+
+int ab_group_close(ab_group *group)
+{
+    if (group == NULL) {
+        return AB_EINVAL;
+    }
+    if (atomic_exchange(&group->closing, true)) {
+        return AB_ECLOSED;
+    }
+    ab_node *node = group->node;
+    uint64_t deadline = ab_monotonic_ns() + node->config.stop_timeout_ms * NS_PER_MS;
+    pthread_mutex_lock(
+        &group->append_lock); /* whoever still writes has seen `closing` or is in the queue now */
+    pthread_mutex_unlock(&group->append_lock);
+    pthread_cond_broadcast(&group->room);
+    int flushed = ab_wal_thread_flush(node, deadline);
+    ab_group_retire(group);
+    ab_read_abandon(group);
+    int detached = ab_apply_detach(group, deadline);
+    drop_core(group);
+    int log_code = atomic_load(&node->log_code);
+    ab_append_abandon(group, flushed != AB_OK && log_code != AB_OK ? log_code : AB_ECLOSED);
+    if (detached != AB_OK) {
+        ab_node_log(node, AB_LOG_ERROR, "group %s: its state machine does not return: left behind",
+                    group->name);
+        return detached; /* the reference is kept: somebody is still in there */
+    }
+    if (group->sm->close != NULL) {
+        group->sm->close(group->sm_ctx);
+    }
+    ab_group_unref(group);
+    return flushed;
+}

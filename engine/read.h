@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** @file read.h Barriers, queries and digests: jobs that wait for the core, then run on the group's apply thread. */
+#ifndef ANABRANCH_ENGINE_READ_H
+#define ANABRANCH_ENGINE_READ_H
+
+#include "engine/engine.h"
+
+typedef struct ab_read_job {
+    struct ab_read_job *next;
+    ab_read_fn fn;
+    void *arg;
+    bool query;
+    bool digest;
+    int code; /* of the core's answer */
+    size_t request_size;
+    uint8_t request[];
+} ab_read_job;
+
+/** Bytes that a query answers with. */
+struct ab_reply {
+    uint8_t *data;
+    size_t size;
+    size_t capacity;
+};
+
+#endif

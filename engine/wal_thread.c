@@ -1,0 +1,576 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The log thread, the only writer of the log: takes what has gathered while the last commit was in flight, seals,
+ * commits once, and tells the cores. The shape of DESIGN's group commit: no timer, the disk sets the pace. */
+#include "engine/batch.h"
+#include "engine/engine.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define NS_PER_MS 1000000ull
+/* Small state and trims without a block wait this long for one to travel with: a commit of their own costs two flushes. */
+#define LAZY_NS (500 * NS_PER_MS)
+/* Interval durability commits early beyond this: bounds memory, and is past the measured best size of a commit. */
+#define INTERVAL_BYTES (4ull << 20)
+#define RETRY_MIN_NS (20 * NS_PER_MS)
+#define RETRY_MAX_NS (1000 * NS_PER_MS)
+
+static void wake_locked(ab_wal_thread *self)
+{
+    if (self->sleeping) {
+        self->sleeping = false;
+        pthread_cond_signal(&self->wake);
+    }
+}
+
+void ab_wal_thread_dirty(ab_group *group)
+{
+    ab_wal_thread *self = &group->node->log;
+    ab_group_ref(group);
+    pthread_mutex_lock(&self->lock);
+    group->dirty_next = NULL;
+    if (self->dirty_tail != NULL) {
+        self->dirty_tail->dirty_next = group;
+    } else {
+        self->dirty_head = group;
+    }
+    self->dirty_tail = group;
+    wake_locked(self);
+    pthread_mutex_unlock(&self->lock);
+}
+
+void ab_wal_thread_incoming(ab_incoming *incoming)
+{
+    ab_node *node = incoming->group->node;
+    ab_wal_thread *self = &node->log;
+    ab_group_ref(incoming->group);
+    pthread_mutex_lock(&self->lock);
+    incoming->next = NULL;
+    if (self->incoming_tail != NULL) {
+        self->incoming_tail->next = incoming;
+    } else {
+        self->incoming_head = incoming;
+    }
+    self->incoming_tail = incoming;
+    self->incoming_bytes += incoming->buf->size;
+    bool pause = !self->paused && self->incoming_bytes > node->config.memory_budget / 4;
+    self->incoming_count++;
+    if (pause) { /* under the lock, so that pause and resume reach the links in their order */
+        self->paused = true;
+        ab_transport_pause(node->transport, true);
+    }
+    wake_locked(self);
+    pthread_mutex_unlock(&self->lock);
+}
+
+static void lazy_locked(ab_wal_thread *self, uint64_t delay)
+{
+    uint64_t due = ab_monotonic_ns() + delay;
+    if (self->lazy_due == 0 || due < self->lazy_due) {
+        self->lazy_due = due;
+        wake_locked(self);
+    }
+}
+
+int ab_wal_thread_state(ab_node *node, uint64_t group, ab_bytes key, ab_bytes value, bool soon)
+{
+    ab_wal_thread *self = &node->log;
+    ab_state_put *put = malloc(sizeof *put + key.size + value.size);
+    if (put == NULL) {
+        return AB_ENOMEM;
+    }
+    *put = (ab_state_put){.group = group, .key_size = key.size, .value_size = value.size};
+    memcpy(put->bytes, key.data, key.size);
+    if (value.size > 0) {
+        memcpy(put->bytes + key.size, value.data, value.size);
+    }
+    pthread_mutex_lock(&self->lock);
+    if (self->state_tail != NULL) {
+        self->state_tail->next = put;
+    } else {
+        self->state_head = put;
+    }
+    self->state_tail = put;
+    lazy_locked(self, soon ? 0 : LAZY_NS);
+    pthread_mutex_unlock(&self->lock);
+    return AB_OK;
+}
+
+void ab_wal_thread_trim(ab_group *group)
+{
+    ab_wal_thread *self = &group->node->log;
+    ab_group_ref(group);
+    pthread_mutex_lock(&self->lock);
+    group->trims_next = self->trims_head;
+    self->trims_head = group;
+    lazy_locked(self, LAZY_NS);
+    pthread_mutex_unlock(&self->lock);
+}
+
+void ab_incoming_free(ab_incoming *incoming)
+{
+    ab_buf_unref(incoming->buf);
+    free(incoming);
+}
+
+/* Gives a taken block its place: stream, index, hash of the one before, dependency marks. */
+static int seal(ab_group *group, ab_open_block *open, ab_batch_block *block)
+{
+    ab_frontier deps = {0};
+    pthread_mutex_lock(&group->core_lock);
+    ab_block_header *header = &block->header;
+    *header = (ab_block_header){.count = open->count,
+                                .entries_bytes = (uint32_t)(open->buf->size - AB_BLOCK_HEADER),
+                                .group = group->id,
+                                .node = group->append_stream.node,
+                                .epoch = group->append_stream.epoch,
+                                .first = group->append_last + 1,
+                                .last = group->append_last + open->count,
+                                .term = group->append_term,
+                                .hlc_first = open->hlc_first,
+                                .hlc_last = open->hlc_last,
+                                .prev_hash = group->append_hash};
+    int code = group->backend->seal(group->core, header->first, header->last, &deps);
+    size_t need = open->buf->size + deps.count * AB_BLOCK_MARK;
+    if (code == AB_OK && need > open->buf->capacity) {
+        code = ab_buf_grow(&open->buf, need);
+    }
+    if (code == AB_OK) {
+        block->queued_bytes = open->buf->size - AB_BLOCK_HEADER;
+        open->buf->size = ab_block_seal(open->buf->data, header, deps.marks, deps.count);
+        group->append_last = header->last;
+        group->append_hash = header->checksum;
+        open->done.stream = group->append_stream;
+        open->done.first = header->first;
+        open->last = header->last;
+    }
+    pthread_mutex_unlock(&group->core_lock);
+    return code;
+}
+
+/* A block that cannot be sealed (the core refuses, no memory): its writers are told, the stream has no gap. */
+static void refuse_block(ab_group *group, ab_open_block *open, int code)
+{
+    ab_append_logged(group, open->buf->size - AB_BLOCK_HEADER, open->count);
+    ab_buf_unref(open->buf);
+    open->buf = NULL;
+    open->done.code = code;
+    ab_completions_push(group->node, &open->done);
+}
+
+static void take_local(ab_batch *batch, ab_group *group)
+{
+    ab_open_block *open = ab_append_take(group);
+    while (open != NULL) {
+        ab_open_block *next = open->next;
+        ab_batch_block block = {.group = group, .local = true};
+        int code = ab_batch_add(batch, &(ab_batch_block){.group = group, .buf = open->buf});
+        if (code == AB_OK) {
+            code = seal(group, open, &block);
+            if (code != AB_OK) {
+                batch->block_count--;
+                batch->bytes -= open->buf->size;
+            }
+        }
+        if (code != AB_OK) {
+            refuse_block(group, open, code);
+        } else {
+            block.buf = open->buf;
+            open->buf = NULL;
+            ab_group_ref(group);
+            group->block_hint = (uint32_t)block.buf->size;
+            batch->blocks[batch->block_count - 1] = block;
+            ab_append_wait(group, open);
+        }
+        open = next;
+    }
+    ab_group_unref(group); /* of the dirty list */
+}
+
+/* The room was reserved when the blocks were gathered. */
+static void take_incoming(ab_batch *batch, ab_incoming *incoming)
+{
+    while (incoming != NULL) {
+        ab_incoming *next = incoming->next;
+        ab_batch_block block = {.group = incoming->group,
+                                .buf = incoming->buf,
+                                .header = incoming->header,
+                                .repair = incoming->repair};
+        (void)ab_batch_add(batch, &block);
+        free(incoming);
+        incoming = next;
+    }
+}
+
+static void take_state(ab_wal_thread *self, ab_batch *batch)
+{
+    if (self->state_head == NULL) {
+        return;
+    }
+    if (batch->state_tail != NULL) {
+        batch->state_tail->next = self->state_head;
+    } else {
+        batch->state_head = self->state_head;
+    }
+    batch->state_tail = self->state_tail;
+    self->state_head = self->state_tail = NULL;
+}
+
+static void take_trimming(ab_wal_thread *self, ab_batch *batch)
+{
+    while (self->trims_head != NULL && ab_batch_add_trimming(batch, self->trims_head) == AB_OK) {
+        self->trims_head = self->trims_head->trims_next;
+    }
+}
+
+/* What one round of the thread works on. */
+typedef struct gathered {
+    ab_group *dirty;
+    ab_incoming *incoming;
+    uint64_t flush; /* everything up to this request is in this round or before */
+    bool lazy;      /* state and trims waited long enough */
+    bool stop;
+} gathered;
+
+/* Whether the thread has something to do now. Holds the lock. */
+static bool has_work(const ab_wal_thread *self, const ab_batch *batch, uint64_t commit_due)
+{
+    if (self->dirty_head != NULL || self->incoming_head != NULL || self->stop ||
+        self->flush != self->flushed) {
+        return true;
+    }
+    uint64_t now = ab_monotonic_ns();
+    return (self->lazy_due != 0 && now >= self->lazy_due) || (batch->block_count > 0 && now >= commit_due);
+}
+
+/* Waits for work and takes it. */
+static gathered gather(ab_node *node, ab_batch *batch, uint64_t commit_due)
+{
+    ab_wal_thread *self = &node->log;
+    pthread_mutex_lock(&self->lock);
+    while (!has_work(self, batch, commit_due)) {
+        uint64_t until = self->lazy_due == 0 ? AB_NEVER : self->lazy_due;
+        if (batch->block_count > 0 && commit_due < until) {
+            until = commit_due;
+        }
+        self->sleeping = true;
+        ab_cond_wait_until(&self->wake, &self->lock, until);
+        self->sleeping = false;
+    }
+    gathered work = {.dirty = self->dirty_head, .flush = self->flush, .stop = self->stop};
+    self->dirty_head = self->dirty_tail = NULL;
+    if (ab_batch_reserve(batch, self->incoming_count) == AB_OK) {
+        work.incoming = self->incoming_head;
+        self->incoming_head = self->incoming_tail = NULL;
+        self->incoming_bytes = 0;
+        self->incoming_count = 0;
+        if (self->paused) {
+            self->paused = false;
+            ab_transport_pause(node->transport, false);
+        }
+    }
+    take_state(self, batch);
+    take_trimming(self, batch);
+    work.lazy = self->lazy_due != 0 && ab_monotonic_ns() >= self->lazy_due;
+    if (work.lazy) {
+        self->lazy_due = 0;
+    }
+    pthread_mutex_unlock(&self->lock);
+    return work;
+}
+
+static void note_logged(ab_node *node, const ab_batch_block *block)
+{
+    ab_group *group = block->group;
+    atomic_fetch_add_explicit(&node->counters.blocks_logged, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&node->counters.entries_logged, block->header.count, memory_order_relaxed);
+    atomic_fetch_add_explicit(&node->counters.bytes_logged, block->buf->size, memory_order_relaxed);
+    atomic_fetch_add_explicit(&group->logged_bytes, block->buf->size, memory_order_relaxed);
+    atomic_fetch_add_explicit(&group->logged_entries, block->header.count, memory_order_relaxed);
+    if (block->local) {
+        ab_append_logged(group, block->queued_bytes, block->header.count);
+    } else {
+        ab_append_merge_hlc(group, block->header.hlc_last);
+    }
+}
+
+/* Tells the core of one block. */
+static void announce_block(ab_node *node, const ab_batch_block *block, bool pinned)
+{
+    ab_block_info info;
+    ab_mark few[16];
+    ab_mark *marks = few;
+    if (block->header.mark_count > sizeof few / sizeof few[0]) {
+        marks = malloc(block->header.mark_count * sizeof *marks);
+        if (marks == NULL) {
+            ab_node_log(node, AB_LOG_ERROR,
+                        "group %s: out of memory: a logged block is found at the next start",
+                        block->group->name);
+            return;
+        }
+    }
+    ab_block_info_read(block->buf->data, &block->header, marks, &info);
+    if (!block->repair) {
+        (void)ab_cache_put(&node->cache, block->header.group, info.stream, info.first, block->buf, pinned);
+    }
+    ab_event event = {.type = block->repair ? AB_EV_REPAIRED : AB_EV_LOGGED, .block = &info};
+    (void)ab_group_step(block->group, &event);
+    if (!block->repair) {
+        note_logged(node, block);
+    }
+    if (marks != few) {
+        free(marks);
+    }
+}
+
+static bool same_stream(const ab_block_header *a, const ab_block_header *b)
+{
+    return a->group == b->group && a->node == b->node && a->epoch == b->epoch;
+}
+
+/* Tells the cores how far their streams survive a crash; runs of one stream make one event. */
+static void announce_durable(ab_node *node, const ab_batch *batch)
+{
+    for (size_t i = 0; i < batch->block_count; i++) {
+        const ab_batch_block *block = &batch->blocks[i];
+        ab_stream stream = {block->header.node, block->header.epoch};
+        if (node->config.durability == AB_DURABILITY_INTERVAL) {
+            ab_cache_unpin(&node->cache, block->header.group, stream, block->header.first);
+        }
+        bool more = i + 1 < batch->block_count && !batch->blocks[i + 1].repair &&
+                    same_stream(&block->header, &batch->blocks[i + 1].header);
+        if (!block->repair && !more) {
+            ab_event event = {.type = AB_EV_DURABLE, .mark = {stream, block->header.last}};
+            (void)ab_group_step(block->group, &event);
+        }
+    }
+}
+
+static void announce_logged(ab_node *node, ab_batch *batch)
+{
+    bool pinned = node->config.durability == AB_DURABILITY_INTERVAL;
+    for (; batch->announced < batch->block_count; batch->announced++) {
+        announce_block(node, &batch->blocks[batch->announced], pinned);
+    }
+}
+
+/* A block that the log will not take: a bug somewhere, which must not stop everybody else. */
+static void drop_refused(ab_node *node, ab_batch *batch, size_t failed)
+{
+    const ab_wal_op *op = &batch->ops[failed];
+    for (size_t i = 0; i < batch->block_count; i++) {
+        ab_batch_block *block = &batch->blocks[i];
+        if (block->buf->data == op->data.data) {
+            ab_message why;
+            ab_wal_message(node->wal, &why);
+            ab_node_log(node, AB_LOG_ERROR, "group %s: the log refused block %llu-%llu of stream %u.%u: %s",
+                        block->group->name, (unsigned long long)block->header.first,
+                        (unsigned long long)block->header.last, block->header.node, block->header.epoch,
+                        why.text);
+            if (block->local) { /* what follows would not fit its chain either */
+                pthread_mutex_lock(&block->group->append_lock);
+                block->group->append_code = AB_EINTERNAL;
+                pthread_mutex_unlock(&block->group->append_lock);
+                ab_append_abandon(block->group, AB_EINTERNAL);
+            }
+            ab_buf_unref(block->buf);
+            ab_group_unref(block->group);
+            memmove(block, block + 1, (batch->block_count - i - 1) * sizeof *block);
+            batch->block_count--;
+            batch->announced -= batch->announced > i;
+            return;
+        }
+    }
+}
+
+/* Sleeps before the next try. @return false: the node closes and gives up */
+static bool wait_to_retry(ab_wal_thread *self, uint64_t *backoff)
+{
+    uint64_t until = ab_monotonic_ns() + *backoff;
+    *backoff = *backoff * 2 < RETRY_MAX_NS ? *backoff * 2 : RETRY_MAX_NS;
+    pthread_mutex_lock(&self->lock);
+    while (!self->give_up && ab_monotonic_ns() < until) {
+        ab_cond_wait_until(&self->wake, &self->lock, until);
+    }
+    bool again = !self->give_up;
+    pthread_mutex_unlock(&self->lock);
+    return again;
+}
+
+static void note_failure(ab_node *node, int code)
+{
+    atomic_fetch_add(&node->counters.commit_failures, 1);
+    if (atomic_exchange(&node->log_code, code) != code) {
+        ab_message why;
+        ab_wal_message(node->wal, &why);
+        ab_node_log(node, AB_LOG_ERROR, "the log takes no writes until this is mended: %s: %s",
+                    ab_strerror(code), why.text);
+    }
+}
+
+static void note_success(ab_node *node, uint64_t started)
+{
+    atomic_fetch_add_explicit(&node->counters.commits, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&node->counters.commit_ns, ab_monotonic_ns() - started, memory_order_relaxed);
+    if (atomic_exchange(&node->log_code, AB_OK) != AB_OK) {
+        ab_node_log(node, AB_LOG_INFO, "the log takes writes again");
+    }
+}
+
+/* Commits the batch, however long it takes: what was sealed is never dropped, so no index is skipped.
+ * @return AB_OK, or the last failure when the node gives up */
+static int commit(ab_node *node, ab_batch *batch)
+{
+    uint64_t backoff = RETRY_MIN_NS;
+    for (bool trims_only = false;; trims_only = false) {
+        uint64_t started = ab_monotonic_ns();
+        size_t failed = 0;
+        int code = ab_batch_build(batch, trims_only);
+        if (code == AB_OK && batch->op_count > 0) {
+            code = ab_wal_commit(node->wal, batch->ops, batch->op_count, &failed);
+        }
+        if (code == AB_OK) {
+            note_success(node, started);
+            return AB_OK;
+        }
+        if (code == AB_EINVAL && failed < batch->op_count && batch->ops[failed].type != AB_WAL_TRIM) {
+            drop_refused(node, batch, failed);
+            continue;
+        }
+        note_failure(node, code);
+        if (code == AB_ENOSPC && ab_batch_build(batch, true) == AB_OK && batch->op_count > 0 &&
+            ab_wal_commit(node->wal, batch->ops, batch->op_count, NULL) == AB_OK) {
+            ab_batch_trimmed(node, batch);
+        }
+        if (!wait_to_retry(&node->log, &backoff)) {
+            return code;
+        }
+    }
+}
+
+static void finish_round(ab_node *node, ab_batch *batch, int code, uint64_t flush)
+{
+    ab_wal_thread *self = &node->log;
+    if (code == AB_OK) {
+        announce_logged(node, batch);
+        announce_durable(node, batch);
+        ab_batch_trimmed(node, batch);
+    }
+    ab_batch_clear(batch);
+    pthread_mutex_lock(&self->lock);
+    self->flushed = flush;
+    self->flush_code = code;
+    if (batch->trimming_count > 0 && self->lazy_due == 0) {
+        self->lazy_due = ab_monotonic_ns() + LAZY_NS / 10;
+    }
+    pthread_cond_broadcast(&self->flush_done);
+    pthread_mutex_unlock(&self->lock);
+}
+
+static bool is_due(const ab_node *node, const ab_batch *batch, const gathered *work, uint64_t commit_due)
+{
+    if (work->stop || work->lazy || work->flush != node->log.flushed) {
+        return true;
+    }
+    if (batch->block_count == 0) {
+        return false;
+    }
+    return node->config.durability != AB_DURABILITY_INTERVAL || batch->bytes >= INTERVAL_BYTES ||
+           ab_monotonic_ns() >= commit_due;
+}
+
+static void *wal_main(void *arg)
+{
+    ab_node *node = arg;
+    ab_batch batch = {0};
+    uint64_t interval = node->config.durability_interval_ms * NS_PER_MS;
+    uint64_t commit_due = 0;
+    ab_thread_begin("ab-log");
+    for (;;) {
+        bool empty = batch.block_count == 0;
+        gathered work = gather(node, &batch, commit_due);
+        take_incoming(&batch, work.incoming);
+        while (work.dirty != NULL) {
+            ab_group *group = work.dirty;
+            work.dirty = group->dirty_next;
+            take_local(&batch, group);
+        }
+        if (empty) {
+            commit_due = ab_monotonic_ns() + interval;
+        }
+        if (node->config.durability == AB_DURABILITY_INTERVAL) {
+            announce_logged(node, &batch);
+        }
+        if (is_due(node, &batch, &work, commit_due)) {
+            finish_round(node, &batch, commit(node, &batch), work.flush);
+        }
+        if (work.stop) {
+            break;
+        }
+    }
+    ab_batch_free(&batch);
+    return NULL;
+}
+
+int ab_wal_thread_flush(ab_node *node, uint64_t deadline)
+{
+    ab_wal_thread *self = &node->log;
+    pthread_mutex_lock(&self->lock);
+    uint64_t wanted = ++self->flush;
+    wake_locked(self);
+    while (self->flushed < wanted && ab_monotonic_ns() < deadline) {
+        ab_cond_wait_until(&self->flush_done, &self->lock, deadline);
+    }
+    int code = self->flushed >= wanted ? self->flush_code : AB_ETIMEDOUT;
+    pthread_mutex_unlock(&self->lock);
+    return code;
+}
+
+int ab_wal_thread_start(ab_node *node)
+{
+    ab_wal_thread *self = &node->log;
+    pthread_mutex_init(&self->lock, NULL);
+    ab_cond_init(&self->wake);
+    ab_cond_init(&self->flush_done);
+    if (pthread_create(&self->thread, NULL, wal_main, node) != 0) {
+        return AB_ENOMEM;
+    }
+    self->started = true;
+    return AB_OK;
+}
+
+void ab_wal_thread_stop(ab_node *node)
+{
+    ab_wal_thread *self = &node->log;
+    if (!self->started) {
+        return;
+    }
+    pthread_mutex_lock(&self->lock);
+    self->stop = true;
+    self->give_up = true; /* what could be stored was flushed before */
+    pthread_cond_signal(&self->wake);
+    pthread_mutex_unlock(&self->lock);
+    pthread_join(self->thread, NULL);
+    self->started = false;
+}
+
+void ab_wal_thread_drain(ab_node *node)
+{
+    ab_wal_thread *self = &node->log;
+    while (self->state_head != NULL) {
+        ab_state_put *put = self->state_head;
+        self->state_head = put->next;
+        free(put);
+    }
+    while (self->incoming_head != NULL) {
+        ab_incoming *incoming = self->incoming_head;
+        self->incoming_head = incoming->next;
+        ab_group_unref(incoming->group);
+        ab_incoming_free(incoming);
+    }
+    while (self->trims_head != NULL) {
+        ab_group *group = self->trims_head;
+        self->trims_head = group->trims_next;
+        ab_group_unref(group);
+    }
+}
