@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The state machine of a group: thin functions over the point store. Threads: anabranch/statemachine.h. */
+#include "tools/anabranchd/shard.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int ab_shard_init(ab_shard *shard, const char *points_dir, uint64_t id)
+{
+    *shard = (ab_shard){.id = id};
+    size_t size = strlen(points_dir) + 24;
+    shard->dir = malloc(size);
+    if (shard->dir == NULL) {
+        return AB_ENOMEM;
+    }
+    snprintf(shard->dir, size, "%s/%llu", points_dir, (unsigned long long)id);
+    return AB_OK;
+}
+
+void ab_shard_fini(ab_shard *shard)
+{
+    ab_store_free(shard->store);
+    free(shard->dir);
+    *shard = (ab_shard){0};
+}
+
+static int report_durable(const ab_shard *shard, ab_frontier_out *durable)
+{
+    ab_frontier frontier = ab_store_durable(shard->store);
+    for (size_t i = 0; i < frontier.count; i++) {
+        int code = ab_frontier_add(durable, frontier.marks[i]);
+        if (code != AB_OK) {
+            return code;
+        }
+    }
+    return AB_OK;
+}
+
+static int shard_open(void *ctx, ab_group *group, ab_frontier_out *durable)
+{
+    ab_shard *shard = ctx;
+    (void)group;
+    int code = ab_store_open(shard->dir, shard->id, &shard->store, &shard->message);
+    return code == AB_OK ? report_durable(shard, durable) : code;
+}
+
+static int shard_apply(void *ctx, const ab_entry *entries, size_t count, ab_frontier after, size_t *failed)
+{
+    ab_shard *shard = ctx;
+    return ab_store_apply(shard->store, entries, count, after, failed);
+}
+
+static bool asks(const void *request, size_t size, const char *what)
+{
+    return size == strlen(what) && memcmp(request, what, size) == 0;
+}
+
+static int shard_query(void *ctx, const void *request, size_t size, ab_reply *reply)
+{
+    ab_shard *shard = ctx;
+    bool summary = asks(request, size, AB_SHARD_SUMMARY);
+    if (!summary && !asks(request, size, AB_SHARD_FLUSH)) {
+        return AB_EINVAL;
+    }
+    int code = ab_store_flush(shard->store);
+    if (code != AB_OK || !summary) {
+        return code;
+    }
+    ab_store_summary s;
+    ab_store_summarize(shard->store, &s);
+    return ab_reply_append(reply, &s, sizeof s);
+}
+
+static int shard_checkpoint(void *ctx, ab_frontier_out *durable)
+{
+    ab_shard *shard = ctx;
+    int code = ab_store_flush(shard->store);
+    return code == AB_OK ? report_durable(shard, durable) : code;
+}
+
+static int shard_digest(void *ctx, ab_digest *digest)
+{
+    ab_shard *shard = ctx;
+    int code = ab_store_flush(shard->store);
+    if (code == AB_OK) {
+        ab_store_summary summary;
+        ab_store_summarize(shard->store, &summary);
+        *digest = summary.digest;
+    }
+    return code;
+}
+
+static void shard_close(void *ctx)
+{
+    ab_shard *shard = ctx;
+    if (shard->store != NULL) {
+        ab_store_close(shard->store);
+    }
+}
+
+const ab_statemachine *ab_shard_machine(void)
+{
+    static const ab_statemachine machine = {.version = AB_STATEMACHINE_VERSION,
+                                            .open = shard_open,
+                                            .apply = shard_apply,
+                                            .query = shard_query,
+                                            .checkpoint = shard_checkpoint,
+                                            .digest = shard_digest,
+                                            .close = shard_close};
+    return &machine;
+}

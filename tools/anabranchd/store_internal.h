@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file store_internal.h
+ * What the files of the store share. See store.h for the threads.
+ */
+#ifndef ANABRANCHD_STORE_INTERNAL_H
+#define ANABRANCHD_STORE_INTERNAL_H
+
+#include "tools/anabranchd/arena.h"
+#include "tools/anabranchd/pack.h"
+#include "tools/anabranchd/store.h"
+
+#include <lmdb.h>
+#include <pthread.h>
+
+#define AB_COLUMN_KEY_MAX (AB_LP_KEY_MAX + 1 + AB_LP_NAME_MAX)
+#define AB_POINT_KEY_SIZE 12u
+#define AB_POINT_HEADER 13u /* type, hlc, node */
+
+/* A 128-bit sum. */
+typedef struct ab_sum {
+    uint64_t low;
+    uint64_t high;
+} ab_sum;
+
+static inline void ab_sum_add(ab_sum *sum, ab_sum term)
+{
+    sum->low += term.low;
+    sum->high += term.high + (sum->low < term.low ? 1 : 0);
+}
+
+static inline void ab_sum_subtract(ab_sum *sum, ab_sum term)
+{
+    uint64_t borrow = sum->low < term.low ? 1 : 0;
+    sum->low -= term.low;
+    sum->high -= term.high + borrow;
+}
+
+/* store_point.c: a point as stored. */
+
+typedef struct ab_stamp {
+    uint64_t hlc;
+    uint32_t node;
+} ab_stamp;
+
+int ab_stamp_compare(ab_stamp a, ab_stamp b);
+void ab_point_key_pack(uint32_t column, int64_t time, uint8_t out[AB_POINT_KEY_SIZE]);
+bool ab_point_key_unpack(const MDB_val *key, uint32_t *column, int64_t *time);
+size_t ab_point_size(const ab_value *value);
+void ab_point_pack(const ab_value *value, ab_stamp stamp, uint8_t *out);
+/* False: damaged. `value` borrows. */
+bool ab_point_unpack(const MDB_val *data, ab_value *value, ab_stamp *stamp);
+
+/* Scratch in which a point's hash is computed. */
+typedef struct ab_point_hasher {
+    uint8_t *bytes;
+    size_t capacity;
+} ab_point_hasher;
+
+/* The hash of one point, from content alone. @return AB_OK, AB_ENOMEM */
+int ab_point_hash(ab_point_hasher *hasher, ab_sum column_hash, int64_t time, const MDB_val *data,
+                  ab_sum *hash);
+ab_sum ab_column_hash(const char *text, size_t size);
+
+/* store_columns.c: column keys to ids. */
+
+typedef struct ab_column {
+    uint64_t hash; /* of series and field, for the table */
+    ab_sum key_hash;
+    const char *text;
+    uint32_t size;
+    uint32_t id;
+} ab_column;
+
+typedef struct ab_columns {
+    ab_column *list;
+    size_t count;
+    size_t capacity;
+    uint32_t *table; /* position in list + 1; 0: free */
+    size_t slots;    /* a power of two */
+    uint32_t *fresh; /* positions of columns that no flush has written */
+    size_t fresh_count;
+    size_t fresh_capacity;
+    ab_arena texts;
+    uint32_t next_id;
+} ab_columns;
+
+/* How to look a column up that the cache does not have. */
+typedef struct ab_trie {
+    MDB_txn *txn;
+    MDB_dbi dbi;
+} ab_trie;
+
+void ab_columns_clear(ab_columns *columns);
+/* Position of the column; given an id if it is new. `trie` may have no txn: then nothing is stored yet.
+ * @return AB_OK, AB_ENOMEM, AB_ETOOBIG (all ids are used), AB_EIO, AB_ECORRUPT */
+int ab_columns_find(ab_columns *columns, const ab_trie *trie, const ab_point *point, uint64_t series_hash,
+                    uint32_t *position);
+/* An LMDB code. */
+int ab_trie_put(const ab_trie *trie, const char *text, size_t size, uint32_t id, uint32_t *next_node);
+int ab_trie_get(const ab_trie *trie, const char *text, size_t size, uint32_t *id);
+/* The first column after `text` (size 0: the first of all), put into `text`, which has room for AB_COLUMN_KEY_MAX.
+ * MDB_NOTFOUND: none. */
+int ab_trie_next(const ab_trie *trie, char *text, size_t *size, uint32_t *id);
+
+/* store.c */
+
+typedef struct ab_pending {
+    uint32_t column;   /* id */
+    uint32_t position; /* in the columns' list */
+    int64_t time;
+    ab_stamp stamp;
+    uint32_t sequence;
+    ab_value value;
+} ab_pending;
+
+typedef struct ab_marks {
+    ab_mark *list;
+    size_t count;
+    size_t capacity;
+} ab_marks;
+
+typedef struct ab_counters {
+    uint64_t points;
+    uint64_t columns;
+    ab_sum digest;
+    uint32_t next_node;
+} ab_counters;
+
+struct ab_store {
+    char *dir;
+    uint64_t group;
+    pthread_rwlock_t
+        lock;     /* shared: a transaction of an export; exclusive: the environment is replaced or its map
+                              moved. Guards env */
+    MDB_env *env; /* NULL: closed, or a reopen failed */
+    bool closed;
+    MDB_dbi columns_dbi;
+    MDB_dbi points_dbi;
+    MDB_dbi meta_dbi;
+    pthread_mutex_t summary_lock; /* guards counters against ab_store_summarize() */
+    ab_counters counters;         /* as of the last flush */
+    ab_columns columns;
+    ab_pending *pending;
+    size_t pending_count;
+    size_t pending_capacity;
+    ab_arena texts; /* of pending strings */
+    ab_marks durable;
+    ab_marks applied;
+    bool dirty; /* applied differs from durable */
+    ab_point_hasher hasher;
+    uint8_t *packed; /* a value, as stored */
+    size_t packed_capacity;
+};
+
+int ab_store_code(int lmdb_code);
+
+/* store_env.c: the files. */
+
+int ab_store_env_open(ab_store *store, ab_message *message);
+int ab_store_env_grow(ab_store *store);
+/* After LMDB gave up on the environment. */
+int ab_store_env_reopen(ab_store *store);
+int ab_store_meta_load(ab_store *store, ab_message *message);
+int ab_store_meta_save(ab_store *store, MDB_txn *txn, const ab_counters *counters); /* LMDB code */
+
+/* store_flush.c: an LMDB code */
+int ab_store_write(ab_store *store, ab_counters *counters);
+
+#endif
