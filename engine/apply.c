@@ -27,13 +27,10 @@ static void list_runnable(ab_apply_thread *self, ab_group *group)
     }
 }
 
-int ab_apply_push(ab_group *group, ab_stream stream, uint64_t first, uint64_t last)
+void ab_apply_push(ab_group *group, ab_stream stream, uint64_t first, uint64_t last)
 {
     ab_apply_thread *self = group->apply_thread;
-    ab_apply_item *item = malloc(sizeof *item);
-    if (item == NULL) {
-        return AB_ENOMEM;
-    }
+    ab_apply_item *item = ab_alloc_patiently(group->node, sizeof *item);
     *item = (ab_apply_item){.stream = stream, .first = first, .last = last};
     pthread_mutex_lock(&self->lock);
     if (group->apply_tail != NULL) {
@@ -45,7 +42,6 @@ int ab_apply_push(ab_group *group, ab_stream stream, uint64_t first, uint64_t la
     atomic_fetch_add_explicit(&group->apply_blocks, 1, memory_order_relaxed);
     list_runnable(self, group);
     pthread_mutex_unlock(&self->lock);
-    return AB_OK;
 }
 
 void ab_apply_job(ab_group *group, ab_read_job *job)

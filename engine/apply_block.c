@@ -25,7 +25,7 @@ static int reserve_entries(ab_apply_thread *self, size_t count)
 }
 
 /* Keeps an entry that the state machine refused for good, before the frontier passes it. */
-static int quarantine(ab_group *group, const ab_entry *entry, int reason)
+static int quarantine(ab_group *group, const ab_entry *entry)
 {
     char key[96];
     int length = snprintf(key, sizeof key, AB_KEY_QUARANTINE "%u.%u.%020llu", entry->stream.node,
@@ -39,17 +39,14 @@ static int quarantine(ab_group *group, const ab_entry *entry, int reason)
     if (entry->size > 0) {
         memcpy(value + sizeof entry->hlc, entry->payload, entry->size);
     }
-    int code = ab_wal_thread_state(group->node, group->id, (ab_bytes){key, (size_t)length},
-                                   (ab_bytes){value, size}, true);
+    ab_wal_thread_state(group->node, group->id, (ab_bytes){key, (size_t)length}, (ab_bytes){value, size},
+                        true);
     free(value);
-    if (code == AB_OK) {
-        atomic_fetch_add(&group->quarantined, 1);
-        ab_node_log(group->node, AB_LOG_WARN,
-                    "group %s: entry %llu of stream %u.%u is quarantined: the state machine refused it (%s)",
-                    group->name, (unsigned long long)entry->index, entry->stream.node, entry->stream.epoch,
-                    ab_error_name(reason));
-    }
-    return code;
+    atomic_fetch_add(&group->quarantined, 1);
+    ab_node_log(group->node, AB_LOG_WARN,
+                "group %s: entry %llu of stream %u.%u is quarantined: the state machine refused it",
+                group->name, (unsigned long long)entry->index, entry->stream.node, entry->stream.epoch);
+    return AB_OK;
 }
 
 /* One call of `apply`; moves the group's frontier when it took them. `upto` is the last index that is done then. */
@@ -94,7 +91,7 @@ static int apply_entries(ab_group *group, const ab_entry *entries, size_t count)
                 return code == AB_EREJECT ? AB_ERETRY : code;
             }
         }
-        code = quarantine(group, &entries[bad], AB_EREJECT);
+        code = quarantine(group, &entries[bad]);
         if (code != AB_OK) {
             return code;
         }

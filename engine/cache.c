@@ -66,10 +66,10 @@ void ab_cache_free(ab_cache *cache)
     pthread_mutex_destroy(&cache->lock);
 }
 
-static void evict(ab_cache *cache)
+static void evict(ab_cache *cache, uint64_t bytes, uint64_t entries)
 {
     struct ab_cache_entry *entry = cache->oldest;
-    while (entry != NULL && (cache->bytes > cache->limit || cache->entries > CACHE_MAX_ENTRIES)) {
+    while (entry != NULL && (cache->bytes > bytes || cache->entries > entries)) {
         struct ab_cache_entry *newer = entry->newer;
         if (!entry->pinned) {
             unlink_entry(cache, entry);
@@ -116,7 +116,7 @@ int ab_cache_put(ab_cache *cache, uint64_t group, ab_stream stream, uint64_t fir
     cache->newest = entry;
     cache->bytes += buf->capacity;
     cache->entries++;
-    evict(cache);
+    evict(cache, cache->limit, CACHE_MAX_ENTRIES);
     pthread_mutex_unlock(&cache->lock);
     return AB_OK;
 }
@@ -130,6 +130,13 @@ ab_buf *ab_cache_get(ab_cache *cache, uint64_t group, ab_stream stream, uint64_t
     return buf;
 }
 
+void ab_cache_relieve(ab_cache *cache)
+{
+    pthread_mutex_lock(&cache->lock);
+    evict(cache, 0, 0);
+    pthread_mutex_unlock(&cache->lock);
+}
+
 void ab_cache_unpin(ab_cache *cache, uint64_t group, ab_stream stream, uint64_t first)
 {
     pthread_mutex_lock(&cache->lock);
@@ -137,6 +144,6 @@ void ab_cache_unpin(ab_cache *cache, uint64_t group, ab_stream stream, uint64_t 
     if (entry != NULL) {
         entry->pinned = false;
     }
-    evict(cache);
+    evict(cache, cache->limit, CACHE_MAX_ENTRIES);
     pthread_mutex_unlock(&cache->lock);
 }

@@ -32,6 +32,9 @@ int ab_cache_put(ab_cache *cache, uint64_t group, ab_stream stream, uint64_t fir
 /** The block that starts at `first`, with a reference for the caller; NULL if it is not here. */
 ab_buf *ab_cache_get(ab_cache *cache, uint64_t group, ab_stream stream, uint64_t first);
 
+/** Lets go of everything that is not pinned: memory is short. */
+void ab_cache_relieve(ab_cache *cache);
+
 /** It is in the log now. */
 void ab_cache_unpin(ab_cache *cache, uint64_t group, ab_stream stream, uint64_t first);
 

@@ -69,11 +69,7 @@ static void do_send(ab_group *group, const ab_action *action, follow_up *later)
         later->events[later->count++] = sent;
         return;
     }
-    if (ab_reader_push(group, action) != AB_OK) {
-        ab_node_log(group->node, AB_LOG_WARN,
-                    "group %s: out of memory: a send to node %u waits for its retry", group->name,
-                    action->peer);
-    }
+    ab_reader_push(group, action);
 }
 
 static void list_trims(ab_group *group)
@@ -129,10 +125,7 @@ static void do_persist(ab_group *group, const ab_action *action)
     memcpy(key, AB_KEY_CORE, prefix);
     memcpy(key + prefix, action->key.data, action->key.size);
     ab_bytes name = {.data = key, .size = prefix + action->key.size};
-    if (ab_wal_thread_state(group->node, group->id, name, action->data, false) != AB_OK) {
-        ab_node_log(group->node, AB_LOG_ERROR, "group %s: out of memory: state of the protocol not stored",
-                    group->name);
-    }
+    ab_wal_thread_state(group->node, group->id, name, action->data, false);
 }
 
 /* AB_ACT_LOG and AB_ACT_REPAIR name the block that came with this step. */
@@ -158,16 +151,10 @@ static void carry_out(ab_group *group, const ab_action *action, follow_up *later
         (void)ab_group_send(group, action->peer, action->data); /* links lose messages; cores repeat them */
         break;
     case AB_ACT_APPLY:
-        if (ab_apply_push(group, action->mark.stream, action->first, action->mark.index) != AB_OK) {
-            ab_node_log(group->node, AB_LOG_ERROR,
-                        "group %s: out of memory: apply stops until it is reopened", group->name);
-        }
+        ab_apply_push(group, action->mark.stream, action->first, action->mark.index);
         break;
     case AB_ACT_LOAD:
-        if (ab_reader_push(group, action) != AB_OK) {
-            ab_node_log(group->node, AB_LOG_ERROR,
-                        "group %s: out of memory: apply stops until it is reopened", group->name);
-        }
+        ab_reader_push(group, action);
         break;
     case AB_ACT_ACKED:
         ab_append_acked(group, action->write_level, action->mark);
@@ -190,13 +177,27 @@ static void carry_out(ab_group *group, const ab_action *action, follow_up *later
     }
 }
 
+/* Arms the timer for the core's deadline. One that is armed too early stays: it fires, finds nothing due and is armed
+ * again, which is cheaper than telling the dispatcher of every deadline that moves away. */
 static void update_timer(ab_group *group)
 {
     uint64_t deadline = group->backend->deadline(group->core);
-    if (deadline != group->deadline &&
-        ab_transport_timer(group->node->transport, group->id, deadline) == AB_OK) {
-        group->deadline = deadline;
+    if (deadline < group->armed && ab_transport_timer(group->node->transport, group->id, deadline) == AB_OK) {
+        group->armed = deadline;
     }
+}
+
+void ab_group_timer(ab_group *group)
+{
+    pthread_mutex_lock(&group->core_lock);
+    group->armed = AB_NEVER;
+    if (group->core != NULL && group->backend->deadline(group->core) <= ab_monotonic_ns()) {
+        ab_event event = {.type = AB_EV_TIMER};
+        (void)ab_group_step_locked(group, &event);
+    } else if (group->core != NULL) {
+        update_timer(group);
+    }
+    pthread_mutex_unlock(&group->core_lock);
 }
 
 int ab_group_step_locked(ab_group *group, const ab_event *event)
@@ -217,18 +218,33 @@ int ab_group_step_locked(ab_group *group, const ab_event *event)
             next = later.count = 0;
         }
         ab_actions_clear(&actions);
-        (void)group->backend->step(group->core, &follow, ab_monotonic_ns(), &actions);
+        while (group->backend->step(group->core, &follow, ab_monotonic_ns(), &actions) == AB_ENOMEM) {
+            ab_node_relieve(group->node);
+        }
     }
     ab_actions_free(&actions);
     update_timer(group);
     return code;
 }
 
+/* What a peer says may be lost; what happened here must reach the core. */
+static bool may_be_lost(const ab_event *event)
+{
+    return event->type == AB_EV_MESSAGE || event->type == AB_EV_BLOCK;
+}
+
 int ab_group_step(ab_group *group, const ab_event *event)
 {
-    pthread_mutex_lock(&group->core_lock);
-    int code = group->core != NULL ? ab_group_step_locked(group, event) : AB_ECLOSED;
-    pthread_mutex_unlock(&group->core_lock);
+    int code;
+    for (;;) {
+        pthread_mutex_lock(&group->core_lock);
+        code = group->core != NULL ? ab_group_step_locked(group, event) : AB_ECLOSED;
+        pthread_mutex_unlock(&group->core_lock);
+        if (code != AB_ENOMEM || may_be_lost(event)) {
+            break;
+        }
+        ab_node_relieve(group->node);
+    }
     if (code != AB_OK && code != AB_ECLOSED && code != AB_EPROTO) {
         ab_node_log(group->node, AB_LOG_ERROR, "group %s: the %s protocol refused event %d: %s", group->name,
                     group->backend->name, (int)event->type, ab_strerror(code));

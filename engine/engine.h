@@ -110,7 +110,7 @@ struct ab_group {
     /* core lock */
     pthread_mutex_t core_lock;
     void *core;
-    uint64_t deadline; /* last given to the timer */
+    uint64_t armed; /* when the timer fires; AB_NEVER */
     ab_stream append_stream;
     uint64_t append_last; /* index of the last sealed entry */
     uint64_t append_hash;
@@ -261,6 +261,10 @@ struct ab_wal *ab_node_wal(const ab_node *node); /* for the admin endpoint: read
 void ab_node_log(ab_node *node, ab_severity severity, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void ab_message_set(ab_message *message, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Memory is short: gives back the cache and waits a moment. */
+void ab_node_relieve(ab_node *node);
+/* For small pieces without which a group would stand still: waits for memory instead of losing work. Zeroed. */
+void *ab_alloc_patiently(ab_node *node, size_t size);
 const ab_backend *ab_node_backend(ab_node *node, const char *name);
 uint64_t ab_wall_ms(void);
 
@@ -272,6 +276,7 @@ void ab_group_unref(ab_group *group);
 /* core.c */
 /* Steps the group's core with `event` and carries out what comes out. Takes the core lock. */
 int ab_group_step(ab_group *group, const ab_event *event);
+void ab_group_timer(ab_group *group); /* the timer has fired */
 int ab_group_step_locked(ab_group *group,
                          const ab_event *event); /* the core lock is held, the core is there */
 /* The same for a block from a peer: owns `incoming`. */
@@ -296,7 +301,7 @@ void ab_wal_thread_drain(ab_node *node); /* frees what came too late for it */
 int ab_wal_thread_flush(ab_node *node, uint64_t deadline);
 void ab_wal_thread_dirty(ab_group *group);
 void ab_wal_thread_incoming(ab_incoming *incoming);
-int ab_wal_thread_state(ab_node *node, uint64_t group, ab_bytes key, ab_bytes value, bool soon);
+void ab_wal_thread_state(ab_node *node, uint64_t group, ab_bytes key, ab_bytes value, bool soon);
 void ab_wal_thread_trim(ab_group *group); /* takes a reference */
 void ab_incoming_free(ab_incoming *incoming);
 
@@ -304,7 +309,7 @@ void ab_incoming_free(ab_incoming *incoming);
 int ab_apply_start(ab_node *node);
 int ab_apply_stop(ab_node *node); /* AB_ETIMEDOUT: a thread is stuck in user code */
 void ab_apply_attach(ab_group *group);
-int ab_apply_push(ab_group *group, ab_stream stream, uint64_t first, uint64_t last);
+void ab_apply_push(ab_group *group, ab_stream stream, uint64_t first, uint64_t last);
 void ab_apply_job(ab_group *group, struct ab_read_job *job);
 int ab_apply_detach(ab_group *group, uint64_t deadline); /* last checkpoint; AB_ETIMEDOUT if stuck */
 
@@ -316,7 +321,7 @@ void ab_read_abandon(ab_group *group);
 /* reader.c */
 int ab_reader_start(ab_node *node);
 void ab_reader_stop(ab_node *node);
-int ab_reader_push(ab_group *group, const ab_action *action);
+void ab_reader_push(ab_group *group, const ab_action *action);
 /* Reads one block into a buffer, from the cache or the log. */
 int ab_block_fetch(ab_group *group, ab_stream stream, uint64_t index, ab_block_header *header, ab_buf **buf);
 

@@ -144,7 +144,7 @@ static ab_group *new_group(ab_node *node, const ab_group_config *config, const a
             peers[group->peer_count++].node = config->members[i];
         }
     }
-    group->deadline = AB_NEVER;
+    group->armed = AB_NEVER;
     group->append_code = AB_EBUSY; /* until the core says where writes go */
     atomic_init(&group->refs, 1);
     pthread_mutex_init(&group->core_lock, NULL);

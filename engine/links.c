@@ -240,13 +240,7 @@ static void on_timer(void *ctx, uint64_t key)
     if (group == NULL) {
         return;
     }
-    pthread_mutex_lock(&group->core_lock);
-    group->deadline = AB_NEVER; /* it has fired: whatever comes next must be armed again */
-    if (group->core != NULL) {
-        ab_event event = {.type = AB_EV_TIMER};
-        (void)ab_group_step_locked(group, &event);
-    }
-    pthread_mutex_unlock(&group->core_lock);
+    ab_group_timer(group);
     ab_group_unref(group);
 }
 

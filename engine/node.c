@@ -50,6 +50,23 @@ void ab_node_log(ab_node *node, ab_severity severity, const char *format, ...)
     pthread_mutex_unlock(&node->message_lock);
 }
 
+void ab_node_relieve(ab_node *node)
+{
+    struct timespec moment = {.tv_nsec = 1000000};
+    ab_cache_relieve(&node->cache);
+    clock_nanosleep(CLOCK_MONOTONIC, 0, &moment, NULL);
+}
+
+void *ab_alloc_patiently(ab_node *node, size_t size)
+{
+    void *memory = calloc(1, size);
+    while (memory == NULL) {
+        ab_node_relieve(node);
+        memory = calloc(1, size);
+    }
+    return memory;
+}
+
 void ab_node_message(const ab_node *node, ab_message *message)
 {
     pthread_mutex_t *lock = (pthread_mutex_t *)&node->message_lock;

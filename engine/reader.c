@@ -16,13 +16,10 @@ typedef struct ab_reader_job {
     uint32_t blocks;
 } ab_reader_job;
 
-int ab_reader_push(ab_group *group, const ab_action *action)
+void ab_reader_push(ab_group *group, const ab_action *action)
 {
     ab_reader *self = &group->node->reader;
-    ab_reader_job *job = calloc(1, sizeof *job);
-    if (job == NULL) {
-        return AB_ENOMEM;
-    }
+    ab_reader_job *job = ab_alloc_patiently(group->node, sizeof *job);
     ab_group_ref(group);
     *job = (ab_reader_job){.group = group,
                            .type = action->type,
@@ -39,7 +36,6 @@ int ab_reader_push(ab_group *group, const ab_action *action)
     self->tail = job;
     pthread_cond_signal(&self->wake);
     pthread_mutex_unlock(&self->lock);
-    return AB_OK;
 }
 
 static void *into_buf(void *arg, size_t size)

@@ -204,21 +204,18 @@ static int make_core(ab_group *group, found *all, void **core)
 }
 
 /* What the inspector wants to know of a group when nobody has it open. */
-static int store_identity(ab_group *group)
+static void store_identity(ab_group *group)
 {
     char text[2 * (AB_NAME_MAX + 1)];
     size_t name = strlen(group->name), backend = strlen(group->backend->name);
     memcpy(text, group->name, name);
     text[name] = '\t';
     memcpy(text + name + 1, group->backend->name, backend);
-    int code = ab_wal_thread_state(group->node, group->id, (ab_bytes){AB_KEY_GROUP, sizeof AB_KEY_GROUP - 1},
-                                   (ab_bytes){text, name + 1 + backend}, false);
-    if (code != AB_OK) {
-        return code;
-    }
+    ab_wal_thread_state(group->node, group->id, (ab_bytes){AB_KEY_GROUP, sizeof AB_KEY_GROUP - 1},
+                        (ab_bytes){text, name + 1 + backend}, false);
     uint64_t run = group->node->seed;
-    return ab_wal_thread_state(group->node, group->id, (ab_bytes){AB_KEY_RUN, sizeof AB_KEY_RUN - 1},
-                               (ab_bytes){&run, sizeof run}, false);
+    ab_wal_thread_state(group->node, group->id, (ab_bytes){AB_KEY_RUN, sizeof AB_KEY_RUN - 1},
+                        (ab_bytes){&run, sizeof run}, false);
 }
 
 static int open_statemachine(ab_group *group, ab_message *message)
@@ -249,9 +246,6 @@ static int start_core(ab_group *group, ab_message *message)
         code = make_core(group, &all, &core);
     }
     free_found(&all);
-    if (code == AB_OK) {
-        code = store_identity(group);
-    }
     if (code != AB_OK) {
         ab_message_set(message, "group %s: cannot be recovered from the log: %s", group->name,
                        ab_strerror(code));
@@ -260,6 +254,7 @@ static int start_core(ab_group *group, ab_message *message)
         }
         return code;
     }
+    store_identity(group);
     pthread_mutex_lock(&group->core_lock);
     group->core = core;
     ab_event start = {.type = AB_EV_START};

@@ -72,13 +72,10 @@ static void lazy_locked(ab_wal_thread *self, uint64_t delay)
     }
 }
 
-int ab_wal_thread_state(ab_node *node, uint64_t group, ab_bytes key, ab_bytes value, bool soon)
+void ab_wal_thread_state(ab_node *node, uint64_t group, ab_bytes key, ab_bytes value, bool soon)
 {
     ab_wal_thread *self = &node->log;
-    ab_state_put *put = malloc(sizeof *put + key.size + value.size);
-    if (put == NULL) {
-        return AB_ENOMEM;
-    }
+    ab_state_put *put = ab_alloc_patiently(node, sizeof *put + key.size + value.size);
     *put = (ab_state_put){.group = group, .key_size = key.size, .value_size = value.size};
     memcpy(put->bytes, key.data, key.size);
     if (value.size > 0) {
@@ -93,7 +90,6 @@ int ab_wal_thread_state(ab_node *node, uint64_t group, ab_bytes key, ab_bytes va
     self->state_tail = put;
     lazy_locked(self, soon ? 0 : LAZY_NS);
     pthread_mutex_unlock(&self->lock);
-    return AB_OK;
 }
 
 void ab_wal_thread_trim(ab_group *group)
@@ -301,13 +297,7 @@ static void announce_block(ab_node *node, const ab_batch_block *block, bool pinn
     ab_mark few[16];
     ab_mark *marks = few;
     if (block->header.mark_count > sizeof few / sizeof few[0]) {
-        marks = malloc(block->header.mark_count * sizeof *marks);
-        if (marks == NULL) {
-            ab_node_log(node, AB_LOG_ERROR,
-                        "group %s: out of memory: a logged block is found at the next start",
-                        block->group->name);
-            return;
-        }
+        marks = ab_alloc_patiently(node, block->header.mark_count * sizeof *marks);
     }
     ab_block_info_read(block->buf->data, &block->header, marks, &info);
     if (!block->repair) {

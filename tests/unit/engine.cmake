@@ -1,0 +1,5 @@
+set(ENGINE_SUPPORT ${CMAKE_SOURCE_DIR}/tests/support/nodes.c ${CMAKE_SOURCE_DIR}/tests/support/sm.c)
+set(ENGINE_LIBS ab_base ab_wal ab_replication ab_transport ab_engine)
+foreach(name engine engine_cluster)
+    ab_test(NAME test_${name} SOURCES test_${name}.c ${ENGINE_SUPPORT} LIBS ${ENGINE_LIBS} LABELS unit)
+endforeach()

@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The engine through the public headers, one node with a standalone group: writes and their completions, reads,
+ * recovery, misbehaving state machines, back-pressure, closing. */
+#include "tests/support/nodes.h"
+
+#include <check.h>
+#include <dirent.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WAIT_MS 20000u
+
+static test_cluster cluster;
+static ab_group *group;
+static test_sm *sm;
+
+static void open_again(void)
+{
+    ck_assert_int_eq(test_cluster_open(&cluster, 0), AB_OK);
+    group = cluster.nodes[0].group;
+}
+
+static void setup(void)
+{
+    test_cluster_init(&cluster, 1);
+    sm = &cluster.nodes[0].sm;
+    open_again();
+}
+
+static void teardown(void)
+{
+    test_cluster_free(&cluster);
+}
+
+/* Counts completions and keeps the last. */
+typedef struct seen {
+    atomic_uint count;
+    atomic_uint failed;
+    atomic_int last_code;
+    atomic_ullong last_index;
+    atomic_int order_errors;
+} seen;
+
+static void on_write(void *arg, const ab_write_result *result)
+{
+    seen *into = arg;
+    if (result->code != AB_OK) {
+        atomic_fetch_add(&into->failed, 1);
+    } else if (result->first != atomic_load(&into->last_index) + 1) {
+        atomic_fetch_add(&into->order_errors, 1);
+    }
+    if (result->last != 0) {
+        atomic_store(&into->last_index, result->last);
+    }
+    atomic_store(&into->last_code, result->code);
+    atomic_fetch_add(&into->count, 1);
+}
+
+START_TEST(write_is_applied_in_order)
+{
+    ck_assert_int_eq(test_write_range(group, "w", 0, 50), AB_OK);
+    ck_assert(test_sm_wait(sm, 50, WAIT_MS));
+    ck_assert_str_eq(sm->entries[0].text, "w-0");
+    ck_assert_str_eq(sm->entries[49].text, "w-49");
+    ck_assert_uint_eq(sm->entries[49].index, 50);
+    ck_assert_int_eq(sm->order_errors, 0);
+    for (size_t i = 1; i < 50; i++) {
+        ck_assert(sm->entries[i].hlc > sm->entries[i - 1].hlc);
+    }
+}
+END_TEST
+
+START_TEST(every_asynchronous_write_completes_once)
+{
+    seen got = {0};
+    char payload[100];
+    memset(payload, 'x', sizeof payload);
+    ab_bytes many[7];
+    for (size_t i = 0; i < 7; i++) {
+        many[i] = (ab_bytes){payload, i * 10};
+    }
+    ab_write_options options = {.wait_ms = WAIT_MS};
+    for (unsigned i = 0; i < 5000; i++) {
+        ck_assert_int_eq(ab_write(group, payload, sizeof payload, &options, on_write, &got), AB_OK);
+        ck_assert_int_eq(ab_write_many(group, many, 7, &options, on_write, &got), AB_OK);
+    }
+    ck_assert_int_eq(test_cluster_close(&cluster, 0), AB_OK);
+    ck_assert_uint_eq(atomic_load(&got.count), 10000);
+    ck_assert_uint_eq(atomic_load(&got.failed), 0);
+    ck_assert_int_eq(atomic_load(&got.order_errors), 0);
+    ck_assert_uint_eq(atomic_load(&got.last_index), 40000);
+}
+END_TEST
+
+START_TEST(results_say_where_it_went)
+{
+    ab_bytes three[3] = {{"a", 1}, {"b", 1}, {"", 0}};
+    ab_write_result result;
+    ck_assert_int_eq(ab_write_wait(group, three, 3, NULL, &result), AB_OK);
+    ck_assert_int_eq(result.level, AB_WRITE_LOCAL);
+    ck_assert_uint_eq(result.stream.node, 1);
+    ck_assert_uint_eq(result.first, 1);
+    ck_assert_uint_eq(result.last, 3);
+    ck_assert(test_sm_wait(sm, 3, WAIT_MS));
+    ck_assert_uint_eq(sm->entries[2].hlc, result.hlc);
+    ck_assert_uint_eq(sm->entries[0].hlc, result.hlc - 2);
+    ab_write_options memory = {.level = AB_WRITE_MEMORY};
+    ck_assert_int_eq(ab_write_wait(group, three, 1, &memory, &result), AB_OK);
+    ck_assert_int_eq(result.level, AB_WRITE_MEMORY);
+}
+END_TEST
+
+START_TEST(bad_calls_are_refused)
+{
+    ab_bytes one = {"a", 1};
+    char *big = calloc(1, AB_DEFAULT_PAYLOAD_MAX + 1);
+    ck_assert_int_eq(ab_write(group, big, AB_DEFAULT_PAYLOAD_MAX + 1, NULL, NULL, NULL), AB_ETOOBIG);
+    ck_assert_int_eq(ab_write_many(group, &one, 0, NULL, NULL, NULL), AB_EINVAL);
+    ck_assert_int_eq(ab_write_many(NULL, &one, 1, NULL, NULL, NULL), AB_EINVAL);
+    ab_write_options odd = {.level = (ab_write_level)99};
+    ck_assert_int_eq(ab_write_many(group, &one, 1, &odd, NULL, NULL), AB_EINVAL);
+    ab_group *second = NULL;
+    ab_group_config config;
+    ab_group_config_init(&config);
+    config.id = 1;
+    config.name = "again";
+    config.backend = "standalone";
+    ck_assert_int_eq(ab_group_open(cluster.nodes[0].node, &config, &test_statemachine, sm, &second, NULL),
+                     AB_EEXIST);
+    config.id = 2;
+    config.backend = "nonesuch";
+    ab_message message;
+    ck_assert_int_eq(ab_group_open(cluster.nodes[0].node, &config, &test_statemachine, sm, &second, &message),
+                     AB_ENOTFOUND);
+    ck_assert_ptr_nonnull(strstr(message.text, "nonesuch"));
+    free(big);
+}
+END_TEST
+
+START_TEST(reopening_applies_what_is_missing_once)
+{
+    ck_assert_int_eq(test_write_range(group, "w", 0, 100), AB_OK);
+    ck_assert_int_eq(test_cluster_close(&cluster, 0), AB_OK);
+    ck_assert_uint_eq(test_sm_count(sm), 100);
+    ck_assert_uint_eq(sm->closes, 1);
+    open_again();
+    ck_assert_int_eq(test_write_range(group, "v", 0, 10), AB_OK);
+    ck_assert(test_sm_wait(sm, 110, WAIT_MS));
+    ck_assert_int_eq(ab_read_wait(group, NULL), AB_OK);
+    ck_assert_uint_eq(test_sm_count(sm), 110);
+    ck_assert_int_eq(sm->order_errors, 0);
+}
+END_TEST
+
+/* One that stores nothing gets everything again that the log still has. */
+START_TEST(forgetful_state_machine_is_replayed)
+{
+    sm->keep_durable = false;
+    ck_assert_int_eq(test_write_range(group, "w", 0, 20), AB_OK);
+    ck_assert_int_eq(test_cluster_close(&cluster, 0), AB_OK);
+    size_t before = test_sm_count(sm);
+    sm->mark_count = 0;
+    open_again();
+    ck_assert(test_sm_wait(sm, before + 1, WAIT_MS) || before == 20);
+}
+END_TEST
+
+START_TEST(refused_entry_is_quarantined_and_the_rest_goes_on)
+{
+    sm->reject = "w-7";
+    ck_assert_int_eq(test_write_range(group, "w", 0, 20), AB_OK);
+    ck_assert(test_sm_wait(sm, 19, WAIT_MS));
+    ck_assert_int_eq(ab_read_wait(group, NULL), AB_OK);
+    ab_group_status status;
+    ab_group_get_status(group, &status);
+    ck_assert_uint_eq(status.quarantined, 1);
+    for (size_t i = 0; i < 19; i++) {
+        ck_assert_str_ne(sm->entries[i].text, "w-7");
+    }
+    ck_assert_int_eq(test_cluster_close(&cluster, 0), AB_OK);
+    open_again();
+    ab_group_get_status(group, &status);
+    ck_assert_uint_eq(status.quarantined, 1);
+}
+END_TEST
+
+START_TEST(last_entry_refused_moves_the_frontier)
+{
+    sm->reject = "w-4";
+    ck_assert_int_eq(test_write_range(group, "w", 0, 5), AB_OK);
+    ck_assert(test_sm_wait(sm, 4, WAIT_MS));
+    ck_assert_int_eq(ab_read_wait(group, NULL), AB_OK);
+    pthread_mutex_lock(&sm->lock);
+    ck_assert_uint_eq(sm->mark_count, 1);
+    ck_assert_uint_eq(sm->marks[0].index, 5);
+    pthread_mutex_unlock(&sm->lock);
+}
+END_TEST
+
+START_TEST(apply_that_asks_for_time_gets_it)
+{
+    pthread_mutex_lock(&sm->lock);
+    sm->fail_code = AB_ERETRY;
+    sm->fail_times = 3;
+    pthread_mutex_unlock(&sm->lock);
+    ck_assert_int_eq(test_write_range(group, "w", 0, 5), AB_OK);
+    ck_assert(test_sm_wait(sm, 5, WAIT_MS));
+    ck_assert_int_eq(sm->order_errors, 0);
+    ab_group_status status;
+    ck_assert_int_eq(ab_read_wait(group, NULL), AB_OK);
+    ab_group_get_status(group, &status);
+    ck_assert_int_eq(status.apply_code, AB_OK);
+}
+END_TEST
+
+/* A stuck apply holds up neither writers, nor the log, nor a group on another apply thread. */
+START_TEST(stuck_apply_delays_nobody_else)
+{
+    test_sm other;
+    test_sm_init(&other);
+    ab_group_config config;
+    ab_group_config_init(&config);
+    config.id = 2;
+    config.name = "other";
+    config.backend = "standalone";
+    ab_group *second = NULL;
+    ck_assert_int_eq(ab_group_open(cluster.nodes[0].node, &config, &test_statemachine, &other, &second, NULL),
+                     AB_OK);
+    test_sm_block(sm, true);
+    ck_assert_int_eq(test_write_range(group, "w", 0, 200), AB_OK);
+    ck_assert_int_eq(test_write_range(second, "v", 0, 50), AB_OK);
+    ck_assert(test_sm_wait(&other, 50, WAIT_MS));
+    ck_assert_uint_eq(test_sm_count(sm), 0);
+    test_sm_block(sm, false);
+    ck_assert(test_sm_wait(sm, 200, WAIT_MS));
+    ck_assert_int_eq(sm->order_errors, 0);
+    ck_assert_int_eq(ab_group_close(second), AB_OK);
+    test_sm_free(&other);
+}
+END_TEST
+
+static void tiny_queue(ab_node_config *config)
+{
+    config->queue_bytes = 4096;
+    config->durability = AB_DURABILITY_SYNC;
+}
+
+START_TEST(full_queue_pushes_back)
+{
+    ck_assert_int_eq(test_cluster_close(&cluster, 0), AB_OK);
+    cluster.tune = tiny_queue;
+    open_again();
+    seen got = {0};
+    char payload[1000] = {0};
+    unsigned busy = 0, accepted = 0;
+    for (unsigned i = 0; i < 2000; i++) {
+        int code = ab_write(group, payload, sizeof payload, NULL, on_write, &got);
+        ck_assert(code == AB_OK || code == AB_EBUSY);
+        busy += code == AB_EBUSY;
+        accepted += code == AB_OK;
+    }
+    ck_assert_uint_gt(busy, 0);
+    ab_write_options patient = {.wait_ms = WAIT_MS};
+    for (unsigned i = 0; i < 50; i++) {
+        ck_assert_int_eq(ab_write(group, payload, sizeof payload, &patient, on_write, &got), AB_OK);
+    }
+    ck_assert_int_eq(test_cluster_close(&cluster, 0), AB_OK);
+    ck_assert_uint_eq(atomic_load(&got.count), accepted + 50);
+    ck_assert_uint_eq(atomic_load(&got.failed), 0);
+}
+END_TEST
+
+static void on_read(void *arg, const ab_read_result *result)
+{
+    seen *into = arg;
+    atomic_store(&into->last_code, result->code);
+    atomic_store(&into->last_index, result->frontier.count > 0 ? result->frontier.marks[0].index : 0);
+    if (result->reply_size == 4 && memcmp(result->reply, "ping", 4) == 0) {
+        atomic_fetch_add(&into->failed, 1); /* here: the query was echoed */
+    }
+    atomic_fetch_add(&into->count, 1);
+}
+
+START_TEST(reads_see_writes)
+{
+    ab_token *token = ab_token_new();
+    ab_bytes one = {"a", 1};
+    ab_write_result result;
+    ck_assert_int_eq(ab_write_wait(group, &one, 1, NULL, &result), AB_OK);
+    ck_assert_int_eq(ab_token_saw_write(token, &result), AB_OK);
+    ab_read_options session = {.level = AB_READ_SESSION, .token = token, .timeout_ms = WAIT_MS};
+    ck_assert_int_eq(ab_read_wait(group, &session), AB_OK);
+    ck_assert_uint_eq(test_sm_count(sm), 1);
+    seen got = {0};
+    ck_assert_int_eq(ab_query(group, "ping", 4, &session, on_read, &got), AB_OK);
+    ab_digest digest;
+    ck_assert_int_eq(ab_group_digest(group, WAIT_MS, &digest, token), AB_OK); /* runs after the query */
+    ck_assert_uint_eq(atomic_load(&got.failed), 1);
+    ck_assert_uint_eq(atomic_load(&got.last_index), 1);
+    test_sm_block(sm, true);
+    ck_assert_int_eq(ab_write(group, "b", 1, NULL, NULL, NULL), AB_OK);
+    result.first = result.last = 2;
+    ck_assert_int_eq(ab_token_saw_write(token, &result), AB_OK);
+    session.timeout_ms = 50;
+    ck_assert_int_eq(ab_read_wait(group, &session), AB_ETIMEDOUT);
+    test_sm_block(sm, false);
+    ab_token_free(token);
+}
+END_TEST
+
+START_TEST(closing_completes_reads)
+{
+    seen got = {0};
+    ab_token *token = ab_token_new();
+    ab_write_result far = {.stream = {1, 0}, .first = 9, .last = 9};
+    ck_assert_int_eq(ab_write_wait(group, &(ab_bytes){"a", 1}, 1, NULL, &far), AB_OK);
+    far.first = far.last = 1000;
+    ck_assert_int_eq(ab_token_saw_write(token, &far), AB_OK);
+    ab_read_options session = {.level = AB_READ_SESSION, .token = token};
+    ck_assert_int_eq(ab_read_barrier(group, &session, on_read, &got), AB_OK);
+    ck_assert_int_eq(test_cluster_close(&cluster, 0), AB_OK);
+    ck_assert_uint_eq(atomic_load(&got.count), 1);
+    ck_assert_int_eq(atomic_load(&got.last_code), AB_ECLOSED);
+    ab_token_free(token);
+}
+END_TEST
+
+START_TEST(a_directory_belongs_to_one)
+{
+    ab_node *second = NULL;
+    ab_message message;
+    ab_node_config config;
+    ab_node_config_init(&config);
+    config.cluster = "test";
+    config.node_id = 1;
+    config.data_dir = cluster.nodes[0].dir;
+    ck_assert_int_eq(ab_node_open(&config, &second, &message), AB_ELOCKED);
+    ck_assert_int_eq(test_cluster_close(&cluster, 0), AB_OK);
+    config.node_id = 2;
+    ck_assert_int_eq(ab_node_open(&config, &second, &message), AB_EIDENTITY);
+    ck_assert_ptr_nonnull(strstr(message.text, "node 1"));
+    config.node_id = 1;
+    config.cluster = "elsewhere";
+    ck_assert_int_eq(ab_node_open(&config, &second, &message), AB_EIDENTITY);
+}
+END_TEST
+
+static size_t count_entries(const char *path)
+{
+    DIR *dir = opendir(path);
+    size_t count = 0;
+    while (dir != NULL && readdir(dir) != NULL) {
+        count++;
+    }
+    closedir(dir);
+    return count;
+}
+
+START_TEST(a_thousand_cycles_leak_nothing)
+{
+    unsigned cycles = getenv("AB_LONG") != NULL ? 1000 : 60;
+    ck_assert_int_eq(test_cluster_close(&cluster, 0), AB_OK);
+    size_t files = count_entries("/proc/self/fd"), threads = count_entries("/proc/self/task");
+    for (unsigned i = 0; i < cycles; i++) {
+        open_again();
+        ck_assert_int_eq(ab_write(group, "x", 1, NULL, NULL, NULL), AB_OK);
+        ck_assert_int_eq(test_cluster_close(&cluster, 0), AB_OK);
+    }
+    ck_assert_uint_eq(count_entries("/proc/self/fd"), files);
+    ck_assert_uint_eq(count_entries("/proc/self/task"), threads);
+    ck_assert_uint_eq(test_sm_count(sm), cycles);
+}
+END_TEST
+
+static void interval_mode(ab_node_config *config)
+{
+    config->durability = AB_DURABILITY_INTERVAL;
+    config->durability_interval_ms = 20;
+}
+
+START_TEST(interval_durability_flushes_on_close)
+{
+    ck_assert_int_eq(test_cluster_close(&cluster, 0), AB_OK);
+    cluster.tune = interval_mode;
+    open_again();
+    ck_assert_int_eq(test_write_range(group, "w", 0, 500), AB_OK);
+    ck_assert_int_eq(test_cluster_close(&cluster, 0), AB_OK);
+    sm->keep_durable = false;
+    sm->mark_count = 0;
+    ck_assert_uint_eq(test_sm_count(sm), 500);
+}
+END_TEST
+
+int main(void)
+{
+    TCase *tcase = tcase_create("standalone");
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_set_timeout(tcase, 100);
+    tcase_add_test(tcase, write_is_applied_in_order);
+    tcase_add_test(tcase, every_asynchronous_write_completes_once);
+    tcase_add_test(tcase, results_say_where_it_went);
+    tcase_add_test(tcase, bad_calls_are_refused);
+    tcase_add_test(tcase, reopening_applies_what_is_missing_once);
+    tcase_add_test(tcase, forgetful_state_machine_is_replayed);
+    tcase_add_test(tcase, refused_entry_is_quarantined_and_the_rest_goes_on);
+    tcase_add_test(tcase, last_entry_refused_moves_the_frontier);
+    tcase_add_test(tcase, apply_that_asks_for_time_gets_it);
+    tcase_add_test(tcase, stuck_apply_delays_nobody_else);
+    tcase_add_test(tcase, full_queue_pushes_back);
+    tcase_add_test(tcase, reads_see_writes);
+    tcase_add_test(tcase, closing_completes_reads);
+    tcase_add_test(tcase, a_directory_belongs_to_one);
+    tcase_add_test(tcase, a_thousand_cycles_leak_nothing);
+    tcase_add_test(tcase, interval_durability_flushes_on_close);
+    Suite *suite = suite_create("engine");
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}

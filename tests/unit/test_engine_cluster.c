@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Three nodes of one process on loopback: everything reaches everybody, in order, across stops and restarts. */
+#include "tests/support/nodes.h"
+
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WAIT_MS 30000u
+
+static test_cluster cluster;
+
+static void setup(void)
+{
+    test_cluster_init(&cluster, 3);
+}
+
+static void teardown(void)
+{
+    test_cluster_free(&cluster);
+}
+
+static void open_all(void)
+{
+    for (size_t i = 0; i < cluster.count; i++) {
+        ck_assert_int_eq(test_cluster_open(&cluster, i), AB_OK);
+    }
+}
+
+static void expect_equal(size_t entries)
+{
+    ab_digest digests[3];
+    for (size_t i = 0; i < cluster.count; i++) {
+        test_node *node = &cluster.nodes[i];
+        ck_assert_msg(test_sm_wait(&node->sm, entries, WAIT_MS), "node %zu has %zu of %zu entries", i + 1,
+                      test_sm_count(&node->sm), entries);
+        ck_assert_int_eq(ab_group_digest(node->group, WAIT_MS, &digests[i], NULL), AB_OK);
+        ck_assert_uint_eq(test_sm_count(&node->sm), entries);
+        ck_assert_int_eq(node->sm.order_errors, 0);
+        ck_assert_mem_eq(digests[i].bytes, digests[0].bytes, sizeof digests[0].bytes);
+    }
+}
+
+static void write_everywhere(const char *prefix, unsigned count)
+{
+    for (unsigned k = 0; k < count; k++) {
+        for (size_t i = 0; i < cluster.count; i++) {
+            ck_assert_int_eq(test_write_range(cluster.nodes[i].group, prefix, k, k + 1), AB_OK);
+        }
+    }
+}
+
+START_TEST(all_writes_reach_all)
+{
+    open_all();
+    write_everywhere("w", 100);
+    expect_equal(300);
+}
+END_TEST
+
+START_TEST(one_that_was_away_catches_up)
+{
+    open_all();
+    write_everywhere("w", 20);
+    expect_equal(60);
+    ck_assert_int_eq(test_cluster_close(&cluster, 1), AB_OK);
+    for (unsigned k = 0; k < 200; k++) {
+        ck_assert_int_eq(test_write_range(cluster.nodes[0].group, "a", k, k + 1), AB_OK);
+        ck_assert_int_eq(test_write_range(cluster.nodes[2].group, "c", k, k + 1), AB_OK);
+    }
+    ck_assert_int_eq(test_cluster_open(&cluster, 1), AB_OK);
+    ck_assert_int_eq(test_write_range(cluster.nodes[1].group, "b", 0, 10), AB_OK);
+    expect_equal(470);
+}
+END_TEST
+
+START_TEST(everybody_restarts)
+{
+    open_all();
+    for (unsigned round = 0; round < 3; round++) {
+        write_everywhere("w", 20);
+        expect_equal((round + 1) * 60);
+        for (size_t i = 0; i < cluster.count; i++) {
+            ck_assert_int_eq(test_cluster_close(&cluster, i), AB_OK);
+        }
+        open_all();
+    }
+    write_everywhere("z", 1);
+    expect_equal(183);
+}
+END_TEST
+
+/* A node whose directory is lost comes back empty and gets everything from the others, its own old stream too. */
+START_TEST(lost_directory_is_filled_again)
+{
+    open_all();
+    write_everywhere("w", 30);
+    expect_equal(90);
+    ck_assert_int_eq(test_cluster_close(&cluster, 2), AB_OK);
+    test_remove(cluster.nodes[2].dir);
+    test_sm_free(&cluster.nodes[2].sm);
+    test_sm_init(&cluster.nodes[2].sm);
+    ck_assert_int_eq(test_cluster_open(&cluster, 2), AB_OK);
+    ck_assert_int_eq(test_write_range(cluster.nodes[2].group, "new", 0, 5), AB_OK);
+    /* What had been trimmed before is not in any log any more (a snapshot's work); nothing was: no checkpoint of
+     * a peer covers it, because the group has no member that keeps nothing. */
+    ck_assert(test_sm_wait(&cluster.nodes[0].sm, 95, WAIT_MS));
+    ck_assert(test_sm_wait(&cluster.nodes[1].sm, 95, WAIT_MS));
+}
+END_TEST
+
+static void interval_mode(ab_node_config *config)
+{
+    config->durability = AB_DURABILITY_INTERVAL;
+    config->durability_interval_ms = 20;
+}
+
+START_TEST(interval_durability_replicates)
+{
+    cluster.tune = interval_mode;
+    open_all();
+    write_everywhere("w", 300);
+    expect_equal(900);
+}
+END_TEST
+
+static bool find_trimmed(void *arg, const ab_stream_status *status)
+{
+    uint64_t *trimmed = arg;
+    *trimmed += status->base;
+    return true;
+}
+
+/* What all members have durable, in log and state machine, leaves every log. */
+START_TEST(logs_are_trimmed)
+{
+    open_all();
+    write_everywhere("w", 100);
+    expect_equal(300);
+    for (size_t i = 0; i < cluster.count; i++) {
+        uint64_t trimmed = 0;
+        for (unsigned k = 0; trimmed < 300 && k < 600; k++) {
+            struct timespec moment = {.tv_nsec = 50000000};
+            trimmed = 0;
+            ab_group_streams(cluster.nodes[i].group, find_trimmed, &trimmed);
+            if (trimmed < 300) {
+                clock_nanosleep(CLOCK_MONOTONIC, 0, &moment, NULL);
+            }
+        }
+        ck_assert_uint_eq(trimmed, 300);
+    }
+    write_everywhere("v", 10);
+    expect_equal(330);
+}
+END_TEST
+
+int main(void)
+{
+    TCase *tcase = tcase_create("cluster");
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_set_timeout(tcase, 100);
+    tcase_add_test(tcase, all_writes_reach_all);
+    tcase_add_test(tcase, one_that_was_away_catches_up);
+    tcase_add_test(tcase, everybody_restarts);
+    tcase_add_test(tcase, lost_directory_is_filled_again);
+    tcase_add_test(tcase, interval_durability_replicates);
+    tcase_add_test(tcase, logs_are_trimmed);
+    Suite *suite = suite_create("cluster");
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}
