@@ -15,11 +15,54 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Takes the node's place: a child whose id says how it ends. */
+/* In place of a load's batch: what a made-up node of a whole run does wrong. */
+enum { RIGHT = 1000, OTHER_DIGEST, ONE_MORE, NOT_EQUAL };
+
+/* A node that says what a node says: 100 entries written, 300 applied. Node 3 does what is wrong. */
+static int act(const struct ab_bench_setup *setup, struct ab_bench_msg *msg)
+{
+    uint32_t wrong = setup->id == 3 ? setup->load.batch : RIGHT;
+    struct ab_bench_ready ready = {(uint16_t)(1000 + setup->id)};
+    struct ab_bench_done done = {.entries = 100, .calls = 1};
+    struct ab_bench_equal equal = {.entries = 300 + (wrong == ONE_MORE), .digest = {1, wrong}};
+    struct ab_bench_stats *stats = calloc(1, sizeof *stats);
+    if (setup->id == 3 && (setup->ports[0] != 1001 || setup->ports[1] != 1002)) {
+        return ab_bench_fail("wrong ports");
+    }
+    ab_bench_answer(AB_BENCH_MSG_READY, &ready, sizeof ready);
+    ab_bench_order(msg, AB_BENCH_MSG_LINK);
+    ab_bench_answer(AB_BENCH_MSG_LINK, NULL, 0);
+    ab_bench_order(msg, AB_BENCH_MSG_GO);
+    done.last_ack = msg->as.go.start + 1000000000;
+    equal.last_apply = msg->as.go.start + setup->id * 1000000000u;
+    ab_bench_answer(AB_BENCH_MSG_DONE, &done, sizeof done);
+    ab_bench_order(msg, AB_BENCH_MSG_AWAIT);
+    if (msg->as.await.entries != 300 || wrong == NOT_EQUAL) {
+        return ab_bench_fail("applied 7 of %lu", (unsigned long)msg->as.await.entries);
+    }
+    ab_bench_answer(AB_BENCH_MSG_EQUAL, &equal, sizeof equal);
+    ab_bench_order(msg, AB_BENCH_MSG_STATS);
+    stats->usage = (struct ab_bench_usage){
+        .cpu_ns = 1000000, .write_bytes = 60000, .write_known = true, .peak_kib = 1024 * setup->id};
+    stats->sent_bytes = 22000;
+    ab_hist_add(&stats->latency, 5000);
+    ab_bench_answer(AB_BENCH_MSG_STATS, stats, sizeof *stats);
+    free(stats);
+    ab_bench_order(msg, AB_BENCH_MSG_QUIT);
+    ab_bench_answer(AB_BENCH_MSG_QUIT, NULL, 0);
+    return 0;
+}
+
+/* Takes the node's place: a child whose id says how it ends, or one that plays a whole run. */
 int ab_bench_node_main(const struct ab_bench_setup *setup)
 {
     struct ab_bench_ready ready = {4711};
     struct ab_bench_msg *msg = calloc(1, sizeof *msg);
+    if (setup->load.batch >= RIGHT) {
+        int rc = act(setup, msg);
+        free(msg);
+        return rc;
+    }
     switch (setup->id) {
     case 1: /* ready, then silent until it is left alone */
         ab_bench_answer(AB_BENCH_MSG_READY, &ready, sizeof ready);
@@ -185,6 +228,48 @@ START_TEST(interruption_is_told)
 }
 END_TEST
 
+static int run_made_up(uint32_t wrong, struct ab_bench_result *result)
+{
+    struct ab_bench_opts opts;
+    ab_bench_opts_init(&opts);
+    opts.load.batch = wrong;
+    struct ab_bench_site site = {.opts = &opts, .dir = dir, .cancel_fd = -1, .err = err};
+    int rc = ab_bench_run_cluster(&site, AB_BENCH_MANY, 1, result);
+    fflush(err);
+    return rc;
+}
+
+START_TEST(figures_of_a_run)
+{
+    struct ab_bench_result result;
+    const double *f = result.figures;
+    ck_assert_msg(run_made_up(RIGHT, &result) == 0, "%s", said);
+    ck_assert_double_eq_tol(f[AB_FIG_ENTRIES], 300, 1e-9);
+    ck_assert_double_eq_tol(f[AB_FIG_ENTRIES_PER_S], 100, 1e-9); /* the last apply is after 3 s */
+    ck_assert_double_eq_tol(f[AB_FIG_ACKED_PER_S], 300, 1e-9);
+    ck_assert_double_eq_tol(f[AB_FIG_CATCH_UP_MS], 2000, 1e-9);
+    ck_assert_double_eq_tol(f[AB_FIG_P50_US], 5, 0.05);
+    ck_assert_double_eq_tol(f[AB_FIG_CPU_S], 10, 1e-9); /* 3 ms for 300 */
+    ck_assert_double_eq_tol(f[AB_FIG_WIRE], 1.1, 1e-9); /* 66,000 for 30,000 to 2 peers */
+    ck_assert_double_eq_tol(f[AB_FIG_DISK], 2, 1e-9);   /* 180,000 for 30,000 on 3 nodes */
+    ck_assert_double_eq_tol(f[AB_FIG_PEAK_MIB], 3, 1e-9);
+}
+END_TEST
+
+START_TEST(replicas_that_differ_are_a_failure)
+{
+    static const struct {
+        uint32_t wrong;
+        const char *words;
+    } cases[] = {{OTHER_DIGEST, "replicas differ: digest of node 3 is not that of node 1"},
+                 {ONE_MORE, "node 3 has applied 301 entries, acknowledged were 300"},
+                 {NOT_EQUAL, "node 3: applied 7 of 300"}};
+    struct ab_bench_result result;
+    ck_assert_int_eq(run_made_up(cases[_i].wrong, &result), 1);
+    ck_assert_msg(strstr(said, cases[_i].words), "said: %s", said);
+}
+END_TEST
+
 START_TEST(a_message_that_makes_no_sense_is_refused)
 {
     struct ab_bench_msg *msg = calloc(1, sizeof *msg);
@@ -216,6 +301,8 @@ int main(int argc, char **argv)
     tcase_add_loop_test(tcase, failures_are_told, 0, 3);
     tcase_add_test(tcase, silence_is_told);
     tcase_add_test(tcase, interruption_is_told);
+    tcase_add_test(tcase, figures_of_a_run);
+    tcase_add_loop_test(tcase, replicas_that_differ_are_a_failure, 0, 3);
     tcase_add_test(tcase, a_message_that_makes_no_sense_is_refused);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);

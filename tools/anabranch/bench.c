@@ -108,15 +108,15 @@ static int print(const struct ab_bench_report *report)
     return rc == 0 ? 0 : 1;
 }
 
-static int measure(const struct ab_bench_opts *opts, const char *dir)
+static int measure(const struct ab_bench_opts *opts, const char *dir, int cancel_fd)
 {
-    struct ab_bench_site site = {.opts = opts, .dir = dir, .cancel_fd = open_cancel(), .err = stderr};
+    struct ab_bench_site site = {.opts = opts, .dir = dir, .cancel_fd = cancel_fd, .err = stderr};
     struct ab_bench_report report = {.opts = opts, .dir = dir, .fs = ab_bench_fs_name(dir)};
     ab_bench_columns(opts, report.columns);
     report.results = calloc(opts->rounds, sizeof report.results[0]);
     int rc = 1;
-    if (!report.results || site.cancel_fd < 0) {
-        fprintf(stderr, "anabranch bench: %s\n", strerror(errno));
+    if (!report.results) {
+        fputs("anabranch bench: out of memory\n", stderr);
     } else {
         if (strcmp(report.fs, "tmpfs") == 0) {
             fprintf(
@@ -129,9 +129,6 @@ static int measure(const struct ab_bench_opts *opts, const char *dir)
         if (rc == 0) {
             rc = print(&report);
         }
-    }
-    if (site.cancel_fd >= 0) {
-        close(site.cancel_fd);
     }
     free(report.results);
     return rc;
@@ -152,14 +149,22 @@ int cmd_bench(int argc, char **argv)
         ab_bench_help(stdout);
         return 0;
     }
-    if (make_base(&opts, dir) != 0) {
+    /* before there is anything to clean up */
+    int cancel_fd = open_cancel();
+    if (cancel_fd < 0) {
+        fprintf(stderr, "anabranch bench: signals: %s\n", strerror(errno));
         return 1;
     }
-    int rc = measure(&opts, dir);
+    if (make_base(&opts, dir) != 0) {
+        close(cancel_fd);
+        return 1;
+    }
+    int rc = measure(&opts, dir, cancel_fd);
     if (opts.keep) {
         fprintf(stderr, "anabranch bench: data kept in %s\n", dir);
     } else if (ab_bench_remove_tree(dir) != 0) {
         fprintf(stderr, "anabranch bench: removing %s: %s\n", dir, strerror(errno));
     }
+    close(cancel_fd);
     return rc;
 }

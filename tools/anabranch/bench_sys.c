@@ -6,9 +6,9 @@
 
 #include <errno.h>
 #include <ftw.h>
-#include <inttypes.h>
 #include <linux/magic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/vfs.h>
@@ -43,7 +43,8 @@ static bool proc_number(const char *path, const char *name, uint64_t *number)
     size_t length = strlen(name);
     bool found = false;
     while (!found && fgets(line, sizeof line, file)) {
-        found = strncmp(line, name, length) == 0 && sscanf(line + length, ": %" SCNu64, number) == 1;
+        found = strncmp(line, name, length) == 0 && line[length] == ':';
+        *number = found ? strtoull(line + length + 1, NULL, 10) : 0;
     }
     fclose(file);
     return found;
