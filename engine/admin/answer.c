@@ -31,8 +31,8 @@ void ab_answer_free(ab_answer *answer)
 {
     pthread_cond_destroy(&answer->changed);
     pthread_mutex_destroy(&answer->lock);
-    ab_out_free(&answer->rows);
-    ab_out_free(&answer->ready);
+    ab_out_release(&answer->rows);
+    ab_out_release(&answer->ready);
 }
 
 static void wake(const ab_answer *answer)
@@ -50,7 +50,7 @@ static bool hand_over(ab_answer *answer)
         return false;
     }
     if (ab_out_waiting(&answer->rows) > 0) {
-        ab_out_append(&answer->ready, answer->rows.data, answer->rows.size);
+        ab_out_raw(&answer->ready, answer->rows.data, answer->rows.size);
         ab_out_sent(&answer->rows, answer->rows.size);
         wake(answer);
     }
@@ -105,7 +105,7 @@ bool ab_answer_take(ab_answer *answer, ab_out *out)
 {
     pthread_mutex_lock(&answer->lock);
     if (ab_out_waiting(out) == 0 && ab_out_waiting(&answer->ready) > 0) {
-        ab_out_append(out, answer->ready.data, answer->ready.size);
+        ab_out_raw(out, answer->ready.data, answer->ready.size);
         ab_out_sent(&answer->ready, answer->ready.size);
         pthread_cond_signal(&answer->changed);
     }

@@ -35,7 +35,7 @@ static int append(void *arg, const char *data, size_t size)
     return 0;
 }
 
-void ab_out_append(ab_out *out, const void *data, size_t size)
+void ab_out_raw(ab_out *out, const void *data, size_t size)
 {
     append(out, data, size);
 }
@@ -46,7 +46,7 @@ void ab_out_init(ab_out *out)
     msgpack_packer_init(&out->packer, out, append);
 }
 
-void ab_out_free(ab_out *out)
+void ab_out_release(ab_out *out)
 {
     free(out->data);
     out->data = NULL;

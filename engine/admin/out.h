@@ -26,7 +26,7 @@ typedef struct ab_out {
 } ab_out;
 
 void ab_out_init(ab_out *out);
-void ab_out_free(ab_out *out);
+void ab_out_release(ab_out *out);
 
 /** Bytes that wait to be sent. */
 size_t ab_out_waiting(const ab_out *out);
@@ -35,7 +35,7 @@ size_t ab_out_waiting(const ab_out *out);
 void ab_out_sent(ab_out *out, size_t bytes);
 
 /** Appends finished frames. */
-void ab_out_append(ab_out *out, const void *data, size_t size);
+void ab_out_raw(ab_out *out, const void *data, size_t size);
 
 /** A message: begin, fields, end. `type` becomes its field "type". */
 void ab_out_begin(ab_out *out, const char *type);

@@ -89,7 +89,7 @@ static void let_go(client *c)
     if (c->working) {
         ab_answer_cancel(&c->answer);
     } else {
-        ab_out_free(&c->out);
+        ab_out_release(&c->out);
         ab_out_init(&c->out);
     }
 }
@@ -325,7 +325,7 @@ static void admin_free(ab_admin *admin)
             end_work(c);
             let_go(c);
         }
-        ab_out_free(&c->out);
+        ab_out_release(&c->out);
     }
     if (admin->listen_fd >= 0) {
         close(admin->listen_fd);
