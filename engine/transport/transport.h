@@ -30,8 +30,11 @@ typedef struct ab_transport_config {
     uint32_t threads;
     uint32_t retry_min_ms;
     uint32_t retry_max_ms;
+    uint32_t ping_ms;         /* a link silent for so long is probed, for three times so long it is dead; also
+                                 the time for connecting and for the handshake. 0: 5000 */
     uint64_t seed;            /* jitter */
-    uint64_t queue_max_bytes; /* waiting to be sent to one peer; beyond it sends are AB_EBUSY */
+    uint64_t queue_max_bytes; /* waiting to be sent to one peer, blocks and messages each for
+                                 themselves; beyond it sends are AB_EBUSY, but one may always wait */
     ab_budget *budget;        /* memory of received blocks and queues is counted here */
 } ab_transport_config;
 
@@ -60,11 +63,14 @@ void ab_transport_stop(ab_transport *transport);
 
 uint16_t ab_transport_port(const ab_transport *transport);
 
-/** Queues a control message (copied). @return AB_OK, AB_ECLOSED (link down: dropped), AB_EBUSY, AB_ENOMEM */
+/** Queues a control message (copied). Messages keep their order among themselves and overtake blocks.
+ *  @return AB_OK, AB_ECLOSED (link down: dropped), AB_EBUSY, AB_ENOMEM, AB_ETOOBIG (more than 256 KiB less 8),
+ *  AB_ENOTFOUND (no such peer) */
 int ab_transport_send_message(ab_transport *transport, uint32_t peer, uint64_t group, ab_bytes bytes);
 
 /** Queues a block; takes a reference of its own, sends the buffer's bytes without copying.
- *  @return AB_OK, AB_ECLOSED, AB_EBUSY, AB_ENOMEM */
+ *  Blocks keep their order among themselves. @return AB_OK, AB_ECLOSED, AB_EBUSY, AB_ENOMEM, AB_EINVAL and
+ *  AB_ETOOBIG (no block can have that size), AB_ENOTFOUND */
 int ab_transport_send_block(ab_transport *transport, uint32_t peer, ab_buf *block);
 
 /** Stops (or resumes) reading from every peer: back-pressure when the log cannot follow. */
