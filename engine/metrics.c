@@ -108,8 +108,7 @@ void ab_node_metrics(const ab_node *const_node, ab_metric_fn fn, void *arg)
 {
     ab_node *node = (ab_node *)const_node;
     for (size_t i = 0; i < sizeof COUNTERS / sizeof COUNTERS[0]; i++) {
-        const atomic_ullong *counter =
-            (const atomic_ullong *)((const char *)&node->counters + COUNTERS[i].offset);
+        const atomic_ullong *counter = (const void *)((const char *)&node->counters + COUNTERS[i].offset);
         ab_metric metric = {COUNTERS[i].name, COUNTERS[i].help, true, (double)atomic_load(counter), 0, 0};
         if (!fn(arg, &metric)) {
             return;

@@ -140,7 +140,8 @@ static void take_place(capture *c, char *line)
     }
 }
 
-static void on_log(cyaml_log_t level, void *ctx, const char *format, va_list args)
+__attribute__((format(printf, 3, 0))) static void on_log(cyaml_log_t level, void *ctx, const char *format,
+                                                         va_list args)
 {
     capture *c = ctx;
     char line[sizeof c->first];
