@@ -119,7 +119,9 @@ static int check_file(ab_wal *wal, ab_check_report *report, ab_message *message)
     if (code == AB_OK && report->empty && wal->options.read_only) {
         ab_wal_say(message, "%s: there is no log", wal->dir);
         code = AB_ENOTFOUND;
-    } else if (code == AB_OK && report->bad_state && !wal->options.read_only) {
+    }
+    wal->bad_state = report->bad_state;
+    if (code == AB_OK && report->bad_state && !wal->options.read_only) {
         ab_wal_say(message, "%s: small state is damaged; restore the file, or start this node empty", path);
         code = AB_ECORRUPT;
     }

@@ -50,7 +50,8 @@ struct ab_wal {
     /* writer */
     bool env_failed;       /* the environment refuses to go on (a meta page could not be written): reopen */
     uint64_t failed_txnid; /* the transaction whose fate is unknown then */
-    bool ready;            /* opened in full: closing marks the run as closed */
+    bool bad_state; /* read_only: a value or key of small state is damaged: what is missing is not certain */
+    bool ready;     /* opened in full: closing marks the run as closed */
 };
 
 /* The record of a stream, kept in "state" in the transaction that moves it. */

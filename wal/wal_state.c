@@ -15,8 +15,12 @@ int ab_wal_txn_state_get(ab_wal *wal, MDB_txn *txn, uint64_t group, ab_bytes nam
     MDB_val key = {ab_wal_state_key(bytes, group, name.data, name.size), bytes};
     MDB_val data;
     int rc = mdb_get(txn, wal->state_db, &key, &data);
-    if (rc == MDB_NOTFOUND) {
+    if (rc == MDB_NOTFOUND && !wal->bad_state) {
         return AB_ENOTFOUND;
+    }
+    if (rc == MDB_NOTFOUND) {
+        return ab_wal_fail(wal, AB_ECORRUPT,
+                           "%s: small state is damaged: this part of it may be what is missing", wal->dir);
     }
     if (rc != MDB_SUCCESS) {
         return ab_wal_lmdb_fail(wal, rc, "read small state");
@@ -193,7 +197,7 @@ int ab_wal_state_each(ab_wal *wal, uint64_t group, ab_bytes prefix, ab_wal_state
     }
     state_item item = {.key_size = 0};
     item.key_size = ab_wal_state_key(item.key, group, prefix.data, prefix.size);
-    int damaged = AB_OK;
+    int damaged = wal->bad_state ? AB_ECORRUPT : AB_OK;
     int code;
     bool after = false;
     while ((code = item_next(wal, &item, after)) == AB_OK && item_has(&item, group, prefix)) {
@@ -239,7 +243,7 @@ int ab_wal_streams(ab_wal *wal, uint64_t group, ab_wal_stream_fn fn, void *arg)
 {
     state_item item = {.key_size = 0};
     bool one_group = group != 0;
-    int damaged = AB_OK;
+    int damaged = wal->bad_state ? AB_ECORRUPT : AB_OK;
     int code;
     bool after = false;
     uint64_t at = one_group ? group : 1;
