@@ -310,6 +310,7 @@ void ab_append_logged(ab_group *group, uint64_t bytes, uint64_t entries)
     pthread_mutex_lock(&group->append_lock);
     group->queued_bytes -= bytes;
     group->queued_entries -= entries;
+    group->block_hint = (uint32_t)bytes + AB_BLOCK_HEADER + MARKS_ROOM;
     bool wake = group->room_waiters > 0;
     pthread_mutex_unlock(&group->append_lock);
     if (wake) {

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define uthash_nonfatal_oom(entry) (void)(entry)
+/* Without this a failed allocation inside the hash table would end the process. */
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 

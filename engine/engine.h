@@ -25,6 +25,8 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+/* Without this a failed allocation inside the hash table would end the process. */
+#define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
 struct ab_admin;

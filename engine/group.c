@@ -164,6 +164,7 @@ static int register_group(ab_node *node, ab_group *group, ab_message *message)
     code = atomic_load(&node->closing) ? AB_ECLOSED : code;
     if (code == AB_OK) {
         HASH_ADD(hh, node->groups, id, sizeof group->id, group);
+        code = group->hh.tbl == NULL ? AB_ENOMEM : AB_OK;
     }
     pthread_rwlock_unlock(&node->registry);
     if (code == AB_EEXIST) {

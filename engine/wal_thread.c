@@ -174,7 +174,6 @@ static void take_local(ab_batch *batch, ab_group *group)
             block.buf = open->buf;
             open->buf = NULL;
             ab_group_ref(group);
-            group->block_hint = (uint32_t)block.buf->size;
             batch->blocks[batch->block_count - 1] = block;
             ab_append_wait(group, open);
         }

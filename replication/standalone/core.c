@@ -180,7 +180,7 @@ static int damaged(ab_order_stream *stream, const ab_event *event, ab_actions *a
     return AB_OK;
 }
 
-/* A read waits for everything that is logged when it arrives. */
+/* A read waits for everything that is logged when it arrives, and for what its token has seen. */
 static int read_barrier(core *self, const ab_event *event, uint64_t now)
 {
     ab_marks logged = {0};
@@ -190,6 +190,9 @@ static int read_barrier(core *self, const ab_event *event, uint64_t now)
         if (stream->last > 0) {
             code = ab_marks_set(&logged, (ab_mark){stream->stream, stream->last});
         }
+    }
+    if (code == AB_OK) {
+        code = ab_marks_merge(&logged, event->frontier);
     }
     if (code == AB_OK) {
         code = ab_reads_add(&self->reads, event->ticket, ab_marks_view(&logged), now, event->timeout_ns);

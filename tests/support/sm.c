@@ -125,7 +125,7 @@ static int sm_checkpoint(void *ctx, ab_frontier_out *durable)
     pthread_mutex_lock(&sm->lock);
     sm->checkpoints++;
     memcpy(sm->durable, sm->marks, sizeof sm->durable);
-    sm->durable_count = sm->mark_count;
+    sm->durable_count = sm->forgets ? 0 : sm->mark_count;
     for (size_t i = 0; i < sm->durable_count && code == AB_OK; i++) {
         code = ab_frontier_add(durable, sm->durable[i]);
     }

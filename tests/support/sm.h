@@ -28,6 +28,7 @@ typedef struct test_sm {
     ab_mark durable[16]; /* of the last checkpoint; what open returns */
     size_t durable_count;
     bool keep_durable; /* false: open returns nothing */
+    bool forgets;      /* checkpoint tells nothing */
     bool blocked;      /* apply waits until it is cleared */
     unsigned in_apply;
     int fail_code;       /* returned by apply ... */
