@@ -127,7 +127,7 @@ static void setup(void)
     load = (struct ab_bench_load){.groups = 1,
                                   .writers = 1,
                                   .batch = 7,
-                                  .in_flight = 5,
+                                  .in_flight = 35,
                                   .payload = 32,
                                   .entries = 1000,
                                   .level = AB_WRITE_LOCAL};

@@ -27,7 +27,7 @@ void ab_bench_opts_init(struct ab_bench_opts *opts)
     opts->load.groups = 1;
     opts->load.writers = 1;
     opts->load.batch = 100;
-    opts->load.in_flight = 128;
+    opts->load.in_flight = 12800;
     opts->load.payload = 100;
     opts->load.duration_ns = 5000ull * NS_PER_MS;
     opts->load.durability = AB_DURABILITY_SYNC;
@@ -77,8 +77,7 @@ void ab_bench_help(FILE *out)
         "  --writers N        threads that write (1)\n"
         "  --batch N          entries per ab_write_many (100)\n"
         "  --payload N        bytes per entry, at least 16 (100)\n"
-        "  --in-flight N      calls a writer may have outstanding; a completion makes room for the next "
-        "(128)\n"
+        "  --in-flight N      entries a writer may have outstanding; completions make room for more (12800)\n"
         "  --rate N           entries per second; latency then counts from when a call was due, so that a\n"
         "                     stall is charged to all calls it delayed (default: as fast as it goes, and\n"
         "                     latency counts from the call)\n"
@@ -273,7 +272,7 @@ static bool take_load(int id, const char *text, struct ab_bench_load *load)
     case OPT_PAYLOAD:
         return number32(text, PAYLOAD_MIN, AB_DEFAULT_PAYLOAD_MAX, &load->payload);
     case OPT_IN_FLIGHT:
-        return number32(text, 1, 1000000, &load->in_flight);
+        return number32(text, 1, 10000000, &load->in_flight);
     case OPT_RATE:
         return number(text, 1, 1000000000, &load->rate);
     case OPT_NODES:

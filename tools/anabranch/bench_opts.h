@@ -25,7 +25,7 @@ struct ab_bench_load {
     uint32_t groups;
     uint32_t writers;   /* per node */
     uint32_t batch;     /* entries per ab_write_many */
-    uint32_t in_flight; /* outstanding calls per writer */
+    uint32_t in_flight; /* outstanding entries per writer */
     uint32_t payload;   /* bytes */
     uint64_t duration_ns;
     uint64_t entries; /* per node; 0: until the duration is over */

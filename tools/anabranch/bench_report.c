@@ -102,14 +102,14 @@ static void print_head(const struct ab_bench_report *report, FILE *out)
     const struct ab_bench_load *load = &report->opts->load;
     struct utsname system = {.sysname = ""};
     uname(&system);
-    fprintf(
-        out,
-        "anabranch %s bench: %u nodes, %u group%s, payloads of %u bytes, level %s, durability %s, %s order\n",
-        ab_version(), load->nodes, load->groups, load->groups > 1 ? "s" : "", load->payload,
-        ab_write_level_name(load->level), ab_durability_name(load->durability),
-        load->order == AB_APPLY_CAUSAL ? "causal" : "arrival");
-    fprintf(out, "per node %u writer%s with %u calls outstanding, %u entries a call in \"many\"",
-            load->writers, load->writers > 1 ? "s" : "", load->in_flight, load->batch);
+    fprintf(out,
+            "anabranch %s bench: %u node%s, %u group%s, payloads of %u bytes, level %s, durability %s, %s "
+            "order\n",
+            ab_version(), load->nodes, load->nodes > 1 ? "s" : "", load->groups, load->groups > 1 ? "s" : "",
+            load->payload, ab_write_level_name(load->level), ab_durability_name(load->durability),
+            load->order == AB_APPLY_CAUSAL ? "causal" : "arrival");
+    fprintf(out, "per node %u writer%s with %u entries outstanding, %u a call in \"many\"", load->writers,
+            load->writers > 1 ? "s" : "", load->in_flight, load->batch);
     if (load->rate) {
         fprintf(out, ", %" PRIu64 " entries/s", load->rate);
     }
@@ -164,9 +164,9 @@ static void print_notes(const struct ab_bench_report *report, FILE *out)
     fputc('\n', out);
     if (report->columns[AB_COL_LOOPS]) {
         fprintf(out,
-                "loops: %u bare LMDB loops at once, %u entries per commit; replicated/s is what one of them "
+                "loops: %u bare LMDB loop%s at once, %u entries per commit; replicated/s is what one of them "
                 "logs\n",
-                opts->load.nodes, opts->ref.block);
+                opts->load.nodes, opts->load.nodes > 1 ? "s" : "", opts->ref.block);
     }
     if (report->columns[AB_COL_LATENCY]) {
         fputs("loop1: one bare LMDB loop, one entry per commit; latency: one ab_write_wait at a time\n", out);

@@ -235,7 +235,7 @@ ab_bench_writer *ab_bench_writer_new(const struct ab_bench_work *work, uint32_t 
     w->work = work;
     w->number = number;
     w->batch = work->which == AB_BENCH_MANY ? load->batch : 1;
-    w->in_flight = load->in_flight;
+    w->in_flight = load->in_flight > w->batch ? load->in_flight / w->batch : 1;
     atomic_init(&w->given, w->in_flight);
     atomic_init(&w->want, UINT64_MAX);
     pthread_mutex_init(&w->lock, NULL);
