@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The engine through the public headers, one node with a standalone group: writes and their completions, reads,
  * recovery, misbehaving state machines, back-pressure, closing. */
+#include "replication/backends.h"
 #include "tests/support/nodes.h"
 
 #include <check.h>
@@ -380,7 +381,10 @@ START_TEST(a_thousand_cycles_leak_nothing)
     }
     ck_assert_uint_eq(count_entries("/proc/self/fd"), files);
     ck_assert_uint_eq(count_entries("/proc/self/task"), threads);
+    open_again(); /* what was not applied before closing is now */
+    ck_assert_int_eq(ab_read_wait(group, NULL), AB_OK);
     ck_assert_uint_eq(test_sm_count(sm), cycles);
+    ck_assert_int_eq(sm->order_errors, 0);
 }
 END_TEST
 
@@ -401,6 +405,88 @@ START_TEST(interval_durability_flushes_on_close)
     ck_assert_int_eq(ab_read_wait(group, NULL), AB_OK);
     ck_assert_uint_eq(test_sm_count(sm), 500);
     ck_assert_int_eq(sm->order_errors, 0);
+}
+END_TEST
+
+static void short_stop(ab_node_config *config)
+{
+    config->stop_timeout_ms = 200;
+}
+
+static ab_node *volatile left_behind; /* on purpose: somebody is still in its state machine */
+
+START_TEST(stuck_apply_does_not_hold_up_closing)
+{
+    ck_assert_int_eq(test_cluster_close(&cluster, 0), AB_OK);
+    cluster.tune = short_stop;
+    open_again();
+    left_behind = cluster.nodes[0].node;
+    test_sm_block(sm, true);
+    ck_assert_int_eq(test_write_range(group, "w", 0, 3), AB_OK);
+    pthread_mutex_lock(&sm->lock);
+    while (sm->in_apply == 0) {
+        pthread_cond_wait(&sm->changed, &sm->lock);
+    }
+    pthread_mutex_unlock(&sm->lock);
+    ck_assert_int_eq(test_cluster_close(&cluster, 0), AB_ETIMEDOUT);
+    ck_assert_uint_eq(sm->closes, 1); /* of the first opening */
+    test_sm_block(sm, false);
+    pthread_mutex_lock(&sm->lock);
+    while (sm->in_apply > 0) {
+        pthread_cond_wait(&sm->changed, &sm->lock);
+    }
+    pthread_mutex_unlock(&sm->lock);
+    open_again(); /* the log was closed in order */
+    ck_assert(test_sm_wait(sm, 3, WAIT_MS));
+}
+END_TEST
+
+START_TEST(a_backend_of_the_user_serves_a_group)
+{
+    static ab_backend mine;
+    mine = ab_backend_standalone;
+    mine.name = "mine";
+    ab_node *node = cluster.nodes[0].node;
+    ck_assert_int_eq(ab_node_register_backend(node, &mine), AB_OK);
+    ck_assert_int_eq(ab_node_register_backend(node, &mine), AB_EEXIST);
+    ab_backend newer = mine;
+    newer.version++;
+    ck_assert_int_eq(ab_node_register_backend(node, &newer), AB_EVERSION);
+    test_sm other;
+    test_sm_init(&other);
+    ab_group_config config;
+    ab_group_config_init(&config);
+    config.id = 7;
+    config.name = "own";
+    config.backend = "mine";
+    ab_group *own = NULL;
+    ck_assert_int_eq(ab_group_open(node, &config, &test_statemachine, &other, &own, NULL), AB_OK);
+    ck_assert_ptr_eq(ab_group_find(node, 7), own);
+    ck_assert_int_eq(test_write_range(own, "w", 0, 5), AB_OK);
+    ck_assert(test_sm_wait(&other, 5, WAIT_MS));
+    ab_group_status status;
+    ab_group_get_status(own, &status);
+    ck_assert_str_eq(status.backend, "mine");
+    ck_assert_int_eq(ab_group_close(own), AB_OK);
+    ck_assert_ptr_null(ab_group_find(node, 7));
+    test_sm_free(&other);
+}
+END_TEST
+
+static bool count_metric(void *arg, const ab_metric *metric)
+{
+    unsigned *count = arg;
+    ck_assert_ptr_nonnull(metric->name);
+    ck_assert_ptr_nonnull(metric->help);
+    (*count)++;
+    return true;
+}
+
+START_TEST(metrics_are_listed)
+{
+    unsigned count = 0;
+    ab_node_metrics(cluster.nodes[0].node, count_metric, &count);
+    ck_assert_uint_gt(count, 20);
 }
 END_TEST
 
@@ -425,6 +511,9 @@ int main(void)
     tcase_add_test(tcase, a_directory_belongs_to_one);
     tcase_add_test(tcase, a_thousand_cycles_leak_nothing);
     tcase_add_test(tcase, interval_durability_flushes_on_close);
+    tcase_add_test(tcase, stuck_apply_does_not_hold_up_closing);
+    tcase_add_test(tcase, a_backend_of_the_user_serves_a_group);
+    tcase_add_test(tcase, metrics_are_listed);
     Suite *suite = suite_create("engine");
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
