@@ -207,6 +207,7 @@ static int digest_of_group(task *t, ab_group *group)
 
 static int run_digest(task *t)
 {
+    ab_row_node(&t->answer->rows, t->node);
     return each_group(t, digest_of_group);
 }
 

@@ -323,13 +323,16 @@ static int load(ab_config *config, const char *text, size_t size, size_t *line, 
 
 static void set_message(ab_message *message, const char *name, size_t line, const ab_config_fault *fault)
 {
-    char shown[160];
+    char shown[AB_MESSAGE_SIZE];
     ab_text_quote(name, strlen(name), shown, sizeof shown);
     if (message == NULL) {
         return;
     }
-    snprintf(message->text, sizeof message->text, "%s:%zu: %s%s%s", shown, line, fault->path,
-             fault->path[0] != '\0' ? ": " : "", fault->text);
+    int n = snprintf(message->text, sizeof message->text, "%s:%zu: %s%s%s", shown, line, fault->path,
+                     fault->path[0] != '\0' ? ": " : "", fault->text);
+    if (n < 0 || (size_t)n >= sizeof message->text) { /* a very long path: say the rest without it */
+        snprintf(message->text, sizeof message->text, "line %zu: %s: %s", line, fault->path, fault->text);
+    }
 }
 
 int ab_config_parse(const char *name, const char *text, size_t size, ab_config **out, ab_message *message)
@@ -369,7 +372,7 @@ int ab_config_parse(const char *name, const char *text, size_t size, ab_config *
 
 static int read_failed(const char *path, int error, ab_message *message)
 {
-    char shown[160];
+    char shown[AB_MESSAGE_SIZE - 96];
     ab_text_quote(path, strlen(path), shown, sizeof shown);
     int code = error == ENOENT || error == ENOTDIR ? AB_ENOTFOUND : error == ENOMEM ? AB_ENOMEM : AB_EIO;
     if (message != NULL) {

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the inspector's commands share: options, nodes, problems, output. Main thread. */
+#ifndef ANABRANCH_TOOLS_CLI_H
+#define ANABRANCH_TOOLS_CLI_H
+
+#include "tools/anabranch/source.h"
+
+#include <anabranch/config.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Exit codes. */
+enum { EXIT_FINE = 0, EXIT_WRONG = 1, EXIT_USAGE = 2 };
+
+#define CLI_NODES_MAX 64u
+
+typedef struct options {
+    const char *command;
+    const char *data[CLI_NODES_MAX]; /* data directories, as given or from the configurations */
+    size_t data_count;
+    ab_config *configs[CLI_NODES_MAX]; /* own what `data` points to */
+    size_t config_count;
+    const char *files[CLI_NODES_MAX]; /* what is no option */
+    size_t file_count;
+    bool json;
+    bool all;
+    bool streams;
+    uint64_t group;
+    bool one_stream;
+    ab_stream stream;
+    uint64_t from;
+    uint64_t to;
+    uint64_t limit;
+    uint64_t bytes;
+    uint64_t timeout_ms;
+} options;
+
+/* Options a command may take. */
+enum {
+    OPTION_NODES = 1u << 0, /* --data, --config: at least one */
+    OPTION_JSON = 1u << 1,
+    OPTION_GROUP = 1u << 2,
+    OPTION_ALL = 1u << 3,
+    OPTION_STREAMS = 1u << 4,
+    OPTION_RANGE = 1u << 5, /* --stream, --from, --to, --limit, --bytes */
+    OPTION_TIMEOUT = 1u << 6,
+    OPTION_FILES = 1u << 7 /* arguments that are no options: at least one */
+};
+
+/* Reads argv[1] and on; argv[0] is the command. @return EXIT_FINE; EXIT_USAGE (said why on stderr); EXIT_WRONG (a
+ * configuration cannot be used); -1: --help was asked for and given */
+int options_read(options *o, const char *command, unsigned allowed, int argc, char **argv);
+void options_free(options *o);
+
+/* Says "anabranch: TEXT" on stderr, quoted. */
+void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Commands; argv[0] is the command's name. @return exit code */
+int cmd_status(int argc, char **argv);
+int cmd_peers(int argc, char **argv);
+int cmd_log(int argc, char **argv);
+int cmd_verify(int argc, char **argv);
+int cmd_digest(int argc, char **argv);
+int cmd_config(int argc, char **argv);
+
+/* help.c. NULL: the overview. @return false: there is no such command */
+bool help_print(const char *command, FILE *out);
+
+/* A report over several nodes: {"format", "command", "ok", "problems", "nodes"}. */
+typedef struct report {
+    json_t *root;
+    json_t *nodes;
+    json_t *problems;
+} report;
+
+/* @return false: out of memory (said so) */
+bool report_new(report *r, const char *command);
+void report_free(report *r);
+
+/* Asks the node of `data_dir` and adds its answer: {"data", "running", "code", "message", "node", "links", "groups",
+ * "streams", "syncs", "digests", "faults", "verified"}, the lists as far as there are such rows. `seen` (may be NULL)
+ * gets each row first. A node that cannot be asked is a problem. @return the object, borrowed; NULL: out of memory */
+json_t *report_ask(report *r, const char *data_dir, const query *q, row_fn seen, void *arg);
+
+void report_problem(report *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* What the node is called in problems: "n1 (node 1)". */
+void report_name(const json_t *node, char *text, size_t size);
+
+/* "AB_EIO: input/output error" for a code by name. */
+const char *code_words(const char *name);
+
+/* Prints the problems, or `fine`; as JSON the whole report instead. @return exit code */
+int report_end(report *r, const options *o, const char *fine);
+
+#endif

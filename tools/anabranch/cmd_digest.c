@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `anabranch digest`: compares the data of replicas, and waits for those that are still behind. Main thread. */
+#include "tools/anabranch/cli.h"
+#include "tools/anabranch/table.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* Between two rounds of asking. */
+#define PAUSE_MS 200
+/* What a round gives a busy apply thread. */
+#define ROUND_MS 5000u
+
+typedef enum verdict { EQUAL, DIFFERS, MOVING, UNKNOWN } verdict;
+
+/* One group over all nodes asked. */
+typedef struct comparison {
+    uint64_t group;
+    const char *name;
+    const json_t *rows[CLI_NODES_MAX];    /* digest of node i; NULL: the group is not open there */
+    const json_t *answers[CLI_NODES_MAX]; /* of node i */
+    size_t count;
+    verdict verdict;
+} comparison;
+
+static const char *const heads[] = {">GROUP", "NAME", ">NODE", "DATA", ">ENTRIES", "DIGEST", "RESULT"};
+
+static uint64_t now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+static const json_t *find_digest(const json_t *answer, uint64_t group)
+{
+    size_t i;
+    json_t *row;
+    json_array_foreach(json_object_get(answer, "digests"), i, row)
+    {
+        if (row_uint(row, "group") == group) {
+            return row;
+        }
+    }
+    return NULL;
+}
+
+static bool known(const json_t *row)
+{
+    return row != NULL && row_good(row, "code");
+}
+
+static verdict judge(const comparison *c)
+{
+    const json_t *first = c->rows[0];
+    verdict result = EQUAL;
+    for (size_t i = 0; i < c->count; i++) {
+        const json_t *row = c->rows[i];
+        if (row != NULL && strcmp(row_text(row, "code"), "AB_ETIMEDOUT") == 0) {
+            return MOVING; /* its apply thread is busy */
+        }
+        if (!known(row)) {
+            result = UNKNOWN;
+        } else if (result == EQUAL &&
+                   !json_equal(json_object_get(row, "frontier"), json_object_get(first, "frontier"))) {
+            result = MOVING;
+        }
+    }
+    for (size_t i = 1; i < c->count && result == EQUAL; i++) {
+        result = strcmp(row_text(c->rows[i], "digest"), row_text(first, "digest")) == 0 ? EQUAL : DIFFERS;
+    }
+    return result;
+}
+
+static comparison compare(const report *r, uint64_t group)
+{
+    comparison c = {.group = group, .name = ""};
+    size_t i;
+    json_t *answer;
+    json_array_foreach(r->nodes, i, answer)
+    {
+        c.answers[c.count] = answer;
+        c.rows[c.count] = find_digest(answer, group);
+        if (c.rows[c.count] != NULL && c.name[0] == '\0') {
+            c.name = row_text(c.rows[c.count], "name");
+        }
+        c.count++;
+    }
+    c.verdict = judge(&c);
+    return c;
+}
+
+typedef void (*group_fn)(void *arg, const comparison *c);
+
+static int by_value(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a;
+    uint64_t y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Calls `fn` for each group that any node has, ascending. @return false: out of memory */
+static bool each_group(const report *r, group_fn fn, void *arg)
+{
+    size_t total = 0, count = 0, i, k;
+    json_t *answer, *row;
+    json_array_foreach(r->nodes, i, answer)
+    {
+        total += json_array_size(json_object_get(answer, "digests"));
+    }
+    uint64_t *ids = calloc(total + 1, sizeof *ids);
+    if (ids == NULL) {
+        return false;
+    }
+    json_array_foreach(r->nodes, i, answer)
+    {
+        json_array_foreach(json_object_get(answer, "digests"), k, row)
+        {
+            ids[count++] = row_uint(row, "group");
+        }
+    }
+    qsort(ids, count, sizeof *ids, by_value);
+    for (i = 0; i < count; i++) {
+        if (i == 0 || ids[i] != ids[i - 1]) {
+            comparison c = compare(r, ids[i]);
+            fn(arg, &c);
+        }
+    }
+    free(ids);
+    return true;
+}
+
+static void count_moving(void *arg, const comparison *c)
+{
+    size_t *moving = arg;
+    *moving += c->verdict == MOVING;
+}
+
+/* Of the digests that are known, the one that most nodes have; NULL where two are equally common. */
+static const char *majority(const comparison *c)
+{
+    const char *best = NULL;
+    size_t most = 0;
+    bool tie = false;
+    for (size_t i = 0; i < c->count; i++) {
+        const char *digest = row_text(c->rows[i], "digest");
+        size_t votes = 0;
+        for (size_t k = 0; k < c->count; k++) {
+            votes += strcmp(row_text(c->rows[k], "digest"), digest) == 0;
+        }
+        if (votes > most) {
+            best = digest;
+            most = votes;
+            tie = false;
+        } else if (votes == most && strcmp(digest, best) != 0) {
+            tie = true;
+        }
+    }
+    return tie ? NULL : best;
+}
+
+static void say_differs(report *r, const comparison *c)
+{
+    const char *most = majority(c);
+    for (size_t i = 0; i < c->count; i++) {
+        char name[512];
+        report_name(c->answers[i], name, sizeof name);
+        if (most == NULL) {
+            report_problem(r,
+                           "group %" PRIu64 " (%s): replicas differ at the same frontier: %s has digest %s",
+                           c->group, c->name, name, row_text(c->rows[i], "digest"));
+        } else if (strcmp(row_text(c->rows[i], "digest"), most) != 0) {
+            report_problem(r,
+                           "group %" PRIu64 " (%s): %s differs from the other replicas at the same frontier",
+                           c->group, c->name, name);
+        }
+    }
+}
+
+/* Names a stream that some node has less of than another. */
+static void say_moving(report *r, const comparison *c)
+{
+    for (size_t i = 0; i < c->count; i++) {
+        for (size_t k = 0; k < c->count; k++) {
+            const char *stream;
+            json_t *index;
+            json_object_foreach(json_object_get(c->rows[k], "frontier"), stream, index)
+            {
+                uint64_t more = row_uint(json_object_get(c->rows[k], "frontier"), stream);
+                uint64_t less = row_uint(json_object_get(c->rows[i], "frontier"), stream);
+                if (known(c->rows[i]) && less < more) {
+                    char behind[512];
+                    char ahead[512];
+                    report_name(c->answers[i], behind, sizeof behind);
+                    report_name(c->answers[k], ahead, sizeof ahead);
+                    report_problem(
+                        r, "group %" PRIu64 " (%s): %s lacks %" PRIu64 " entries of stream %s that %s has",
+                        c->group, c->name, behind, more - less, stream, ahead);
+                    return;
+                }
+            }
+        }
+    }
+    report_problem(r,
+                   "group %" PRIu64 " (%s): not comparable in time: apply is busy (try a longer --timeout)",
+                   c->group, c->name);
+}
+
+static void say_unknown(report *r, const comparison *c)
+{
+    for (size_t i = 0; i < c->count; i++) {
+        char name[512];
+        report_name(c->answers[i], name, sizeof name);
+        if (c->rows[i] == NULL && row_bool(c->answers[i], "running") && row_good(c->answers[i], "code")) {
+            report_problem(r, "group %" PRIu64 " (%s): is not open on %s", c->group, c->name, name);
+        } else if (c->rows[i] != NULL && !known(c->rows[i]) && row_bool(c->answers[i], "running")) {
+            report_problem(r, "group %" PRIu64 " (%s): no digest from %s: %s", c->group, c->name, name,
+                           code_words(row_text(c->rows[i], "code")));
+        }
+    }
+}
+
+static void say(void *arg, const comparison *c)
+{
+    report *r = arg;
+    switch (c->verdict) {
+    case DIFFERS:
+        say_differs(r, c);
+        return;
+    case MOVING:
+        say_moving(r, c);
+        return;
+    case UNKNOWN:
+        say_unknown(r, c);
+        return;
+    case EQUAL:
+        return;
+    }
+}
+
+static const char *result_of(const comparison *c, size_t i)
+{
+    const char *most;
+    switch (c->verdict) {
+    case EQUAL:
+        return c->count > 1 ? "equal" : "alone";
+    case MOVING:
+        return "still moving";
+    case DIFFERS:
+        most = majority(c);
+        return most != NULL && strcmp(row_text(c->rows[i], "digest"), most) == 0 ? "as most" : "DIFFERS";
+    case UNKNOWN:
+        break;
+    }
+    return known(c->rows[i]) ? "not compared" : "unknown";
+}
+
+static void add_rows(void *arg, const comparison *c)
+{
+    table *t = arg;
+    for (size_t i = 0; i < c->count; i++) {
+        uint64_t entries = 0;
+        const char *stream;
+        json_t *index;
+        const json_t *frontier = json_object_get(c->rows[i], "frontier");
+        json_object_foreach((json_t *)(uintptr_t)frontier, stream, index)
+        {
+            entries += row_uint(frontier, stream);
+        }
+        table_format(t, "%" PRIu64, c->group);
+        table_text(t, c->name);
+        table_format(t, "%" PRIu64, row_uint(json_object_get(c->answers[i], "node"), "node_id"));
+        table_text(t, row_text(c->answers[i], "data"));
+        table_count(t, entries);
+        table_text(t, row_text(c->rows[i], "digest"));
+        table_text(t, result_of(c, i));
+    }
+}
+
+static void add_json(void *arg, const comparison *c)
+{
+    static const char *const names[] = {"equal", "differs", "moving", "unknown"};
+    json_array_append_new(arg, json_pack("{s:o, s:o, s:s}", "group", json_uint(c->group), "name",
+                                         json_text(c->name, strlen(c->name)), "result", names[c->verdict]));
+}
+
+/* Asks all nodes once. @return false: out of memory */
+static bool ask(report *r, const options *o, uint64_t end)
+{
+    uint64_t now = now_ms();
+    uint64_t left = end > now ? end - now : 0;
+    query q = {.command = "digest", .group = o->group, .timeout_ms = left < ROUND_MS ? left + 1 : ROUND_MS};
+    json_array_clear(r->nodes);
+    for (size_t i = 0; i < o->data_count; i++) {
+        if (report_ask(r, o->data[i], &q, NULL, NULL) == NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Asks until nothing is moving any more, or the time is over. */
+static bool ask_until_still(report *r, const options *o)
+{
+    uint64_t end = now_ms() + o->timeout_ms;
+    for (;;) {
+        size_t moving = 0;
+        if (!ask(r, o, end) || !each_group(r, count_moving, &moving)) {
+            return false;
+        }
+        if (moving == 0 || now_ms() >= end) {
+            return true;
+        }
+        struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000L};
+        nanosleep(&pause, NULL);
+    }
+}
+
+static void node_problems(report *r)
+{
+    size_t i;
+    json_t *answer;
+    json_array_foreach(r->nodes, i, answer)
+    {
+        if (!row_good(answer, "code")) {
+            report_problem(r, "%s", row_text(answer, "message"));
+        } else if (!row_bool(answer, "running")) {
+            char name[512];
+            report_name(answer, name, sizeof name);
+            report_problem(r, "%s: is not running: its digest is not known", name);
+        }
+    }
+}
+
+static void print_table(const report *r)
+{
+    table *t = table_new(heads, sizeof heads / sizeof heads[0]);
+    each_group(r, add_rows, t);
+    if (table_rows(t) > 0) {
+        table_print(t, stdout);
+        putchar('\n');
+    }
+    table_free(t);
+}
+
+int cmd_digest(int argc, char **argv)
+{
+    options o;
+    report r;
+    int result =
+        options_read(&o, "digest", OPTION_NODES | OPTION_GROUP | OPTION_TIMEOUT | OPTION_JSON, argc, argv);
+    if (result != EXIT_FINE || !report_new(&r, "digest")) {
+        options_free(&o);
+        return result < 0 ? EXIT_FINE : result != EXIT_FINE ? result : EXIT_WRONG;
+    }
+    json_t *groups = json_array();
+    if (!ask_until_still(&r, &o) || groups == NULL) {
+        report_problem(&r, "out of memory");
+    }
+    node_problems(&r);
+    each_group(&r, say, &r);
+    each_group(&r, add_json, groups);
+    json_object_set_new(r.root, "groups", groups);
+    if (!o.json) {
+        print_table(&r);
+    }
+    result = report_end(&r, &o, o.data_count > 1 ? "All replicas are equal." : "Only one replica was asked.");
+    report_free(&r);
+    options_free(&o);
+    return result;
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `anabranch verify`: walks whole logs and lists what is wrong. Main thread. */
+#include "tools/anabranch/cli.h"
+#include "tools/anabranch/table.h"
+#include "tools/anabranch/text.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *const fault_heads[] = {"DATA", ">GROUP", "STREAM", ">FIRST", ">LAST", "CODE", "WHAT"};
+
+/* One line on a terminal that is written over. */
+static bool on_row(void *arg, json_t *row)
+{
+    const char *const *data_dir_at = arg;
+    const char *data_dir = *data_dir_at;
+    if (row_is(row, "progress") && isatty(STDERR_FILENO)) {
+        char name[128];
+        char done[32];
+        char total[32];
+        text_quote(data_dir, strlen(data_dir), name, sizeof name);
+        text_count(row_uint(row, "blocks"), done, sizeof done);
+        text_count(row_uint(row, "total"), total, sizeof total);
+        fprintf(stderr, "\r%s: %s of about %s blocks\033[K", name, done, total);
+    }
+    return true;
+}
+
+static void print_faults(const report *r)
+{
+    table *t = table_new(fault_heads, sizeof fault_heads / sizeof fault_heads[0]);
+    size_t i, k;
+    json_t *answer, *row;
+    json_array_foreach(r->nodes, i, answer)
+    {
+        json_array_foreach(json_object_get(answer, "faults"), k, row)
+        {
+            table_text(t, row_text(answer, "data"));
+            table_format(t, "%" PRIu64, row_uint(row, "group"));
+            table_text(t, row_text(row, "stream"));
+            table_format(t, "%" PRIu64, row_uint(row, "first"));
+            table_format(t, "%" PRIu64, row_uint(row, "last"));
+            table_text(t, row_text(row, "code"));
+            table_text(t, row_text(row, "what"));
+        }
+    }
+    if (table_rows(t) > 0) {
+        table_print(t, stdout);
+        putchar('\n');
+    }
+    table_free(t);
+}
+
+static void print_counts(const report *r)
+{
+    size_t i;
+    json_t *answer;
+    json_array_foreach(r->nodes, i, answer)
+    {
+        char name[256];
+        char blocks[32];
+        const json_t *verified = json_object_get(answer, "verified");
+        const char *data = row_text(answer, "data");
+        text_quote(data, strlen(data), name, sizeof name);
+        text_count(row_uint(verified, "blocks"), blocks, sizeof blocks);
+        if (verified != NULL) {
+            printf("%s: %s blocks verified, %" PRIu64 " faults\n", name, blocks,
+                   row_uint(verified, "faults"));
+        }
+    }
+}
+
+static void node_problems(report *r, const json_t *answer)
+{
+    const json_t *verified = json_object_get(answer, "verified");
+    uint64_t faults = row_uint(verified, "faults");
+    if (faults > 0) {
+        uint64_t hidden = row_uint(verified, "faults_not_shown");
+        report_problem(r,
+                       "%s: the log has %" PRIu64
+                       " faults%s: a running node fetches damaged blocks from its peers; "
+                       "keep a copy of the directory before anything else",
+                       row_text(answer, "data"), faults, hidden > 0 ? " (not all are listed)" : "");
+    } else if (!row_good(answer, "code")) {
+        report_problem(r, "%s", row_text(answer, "message"));
+    }
+}
+
+int cmd_verify(int argc, char **argv)
+{
+    options o;
+    report r;
+    int result = options_read(&o, "verify", OPTION_NODES | OPTION_JSON, argc, argv);
+    if (result != EXIT_FINE || !report_new(&r, "verify")) {
+        options_free(&o);
+        return result < 0 ? EXIT_FINE : result != EXIT_FINE ? result : EXIT_WRONG;
+    }
+    query q = {.command = "verify"};
+    for (size_t i = 0; i < o.data_count; i++) {
+        json_t *answer = report_ask(&r, o.data[i], &q, on_row, &o.data[i]);
+        if (isatty(STDERR_FILENO)) {
+            fprintf(stderr, "\r\033[K");
+        }
+        if (answer != NULL) {
+            node_problems(&r, answer);
+        } else {
+            report_problem(&r, "out of memory");
+        }
+    }
+    if (!o.json) {
+        print_faults(&r);
+        print_counts(&r);
+    }
+    result = report_end(&r, &o, NULL);
+    report_free(&r);
+    options_free(&o);
+    return result;
+}

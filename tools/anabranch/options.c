@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Options of the inspector's commands. Main thread. */
+#include "tools/anabranch/cli.h"
+#include "tools/anabranch/text.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct option_entry {
+    const char *name;
+    bool has_value;
+    unsigned group; /* 0: always allowed */
+} option_entry;
+
+static const option_entry entries[] = {
+    {"help", false, 0},
+    {"data", true, OPTION_NODES},
+    {"config", true, OPTION_NODES},
+    {"json", false, OPTION_JSON},
+    {"group", true, OPTION_GROUP},
+    {"all", false, OPTION_ALL},
+    {"streams", false, OPTION_STREAMS},
+    {"stream", true, OPTION_RANGE},
+    {"from", true, OPTION_RANGE},
+    {"to", true, OPTION_RANGE},
+    {"limit", true, OPTION_RANGE},
+    {"bytes", true, OPTION_RANGE},
+    {"timeout", true, OPTION_TIMEOUT},
+};
+#define ENTRY_COUNT (sizeof entries / sizeof entries[0])
+
+void complain(const char *format, ...)
+{
+    char text[1024];
+    char quoted[2048];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    text_quote(text, strlen(text), quoted, sizeof quoted);
+    fprintf(stderr, "anabranch: %s\n", quoted);
+}
+
+static int usage(const options *o, const char *what, const char *why)
+{
+    complain("%s: %s: %s (anabranch help %s)", o->command, what, why, o->command);
+    return EXIT_USAGE;
+}
+
+static bool read_number(const char *text, uint64_t *value)
+{
+    char *end;
+    errno = 0;
+    *value = strtoull(text, &end, 10);
+    return text[0] >= '0' && text[0] <= '9' && *end == '\0' && errno == 0;
+}
+
+/* NODE.EPOCH */
+static bool read_stream(const char *text, ab_stream *stream)
+{
+    char node[16];
+    uint64_t numbers[2];
+    const char *dot = strchr(text, '.');
+    if (dot == NULL || (size_t)(dot - text) >= sizeof node) {
+        return false;
+    }
+    memcpy(node, text, (size_t)(dot - text));
+    node[dot - text] = '\0';
+    if (!read_number(node, &numbers[0]) || !read_number(dot + 1, &numbers[1]) || numbers[0] > UINT32_MAX ||
+        numbers[1] > UINT32_MAX) {
+        return false;
+    }
+    *stream = (ab_stream){.node = (uint32_t)numbers[0], .epoch = (uint32_t)numbers[1]};
+    return true;
+}
+
+/* Seconds, with at most three places behind the point. */
+static bool read_seconds(const char *text, uint64_t *ms)
+{
+    char *end;
+    double seconds = strtod(text, &end);
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || !(seconds <= 86400)) {
+        return false;
+    }
+    *ms = (uint64_t)(seconds * 1000 + 0.5);
+    return true;
+}
+
+static int add_data(options *o, const char *dir)
+{
+    if (o->data_count == CLI_NODES_MAX) {
+        return usage(o, dir, "too many nodes (at most 64)");
+    }
+    o->data[o->data_count++] = dir;
+    return EXIT_FINE;
+}
+
+static int add_config(options *o, const char *path)
+{
+    ab_message message;
+    if (o->config_count == CLI_NODES_MAX) {
+        return usage(o, path, "too many nodes (at most 64)");
+    }
+    ab_config **config = &o->configs[o->config_count];
+    if (ab_config_load(path, config, &message) != AB_OK) {
+        complain("%s", message.text);
+        return EXIT_WRONG;
+    }
+    o->config_count++;
+    return add_data(o, ab_config_node(*config)->data_dir);
+}
+
+static int take_number(options *o, const char *name, const char *value, uint64_t *number)
+{
+    char option[24];
+    snprintf(option, sizeof option, "--%s", name);
+    return read_number(value, number) ? EXIT_FINE : usage(o, option, "needs a whole number");
+}
+
+static int take(options *o, const char *name, const char *value)
+{
+    uint64_t *number = strcmp(name, "group") == 0   ? &o->group
+                       : strcmp(name, "from") == 0  ? &o->from
+                       : strcmp(name, "to") == 0    ? &o->to
+                       : strcmp(name, "limit") == 0 ? &o->limit
+                       : strcmp(name, "bytes") == 0 ? &o->bytes
+                                                    : NULL;
+    if (number != NULL) {
+        return take_number(o, name, value, number);
+    }
+    if (strcmp(name, "data") == 0) {
+        return add_data(o, value);
+    }
+    if (strcmp(name, "config") == 0) {
+        return add_config(o, value);
+    }
+    if (strcmp(name, "stream") == 0) {
+        o->one_stream = read_stream(value, &o->stream);
+        return o->one_stream ? EXIT_FINE
+                             : usage(o, "--stream", "needs NODE.EPOCH, as `anabranch log` shows it");
+    }
+    if (strcmp(name, "timeout") == 0) {
+        return read_seconds(value, &o->timeout_ms) ? EXIT_FINE
+                                                   : usage(o, "--timeout", "needs seconds, 0 to 86400");
+    }
+    o->json = o->json || strcmp(name, "json") == 0;
+    o->all = o->all || strcmp(name, "all") == 0;
+    o->streams = o->streams || strcmp(name, "streams") == 0;
+    return EXIT_FINE;
+}
+
+static int take_files(options *o, unsigned allowed, int argc, char **argv)
+{
+    for (int i = optind; i < argc; i++) {
+        if ((allowed & OPTION_FILES) == 0) {
+            return usage(o, argv[i], "not expected here; name a data directory with --data");
+        }
+        if (o->file_count == CLI_NODES_MAX) {
+            return usage(o, argv[i], "too many files (at most 64)");
+        }
+        o->files[o->file_count++] = argv[i];
+    }
+    if ((allowed & OPTION_FILES) != 0 && o->file_count == 0) {
+        return usage(o, "no file", "name at least one");
+    }
+    if ((allowed & OPTION_NODES) != 0 && o->data_count == 0) {
+        return usage(o, "no node",
+                     "name data directories with --data DIR, or configurations with --config FILE");
+    }
+    return EXIT_FINE;
+}
+
+int options_read(options *o, const char *command, unsigned allowed, int argc, char **argv)
+{
+    struct option long_options[ENTRY_COUNT + 1];
+    const option_entry *shown[ENTRY_COUNT];
+    int count = 0;
+    *o = (options){.command = command, .bytes = 40, .timeout_ms = 10000};
+    for (size_t i = 0; i < ENTRY_COUNT; i++) {
+        if (entries[i].group == 0 || (entries[i].group & allowed) != 0) {
+            shown[count] = &entries[i];
+            long_options[count++] = (struct option){.name = entries[i].name, .has_arg = entries[i].has_value};
+        }
+    }
+    long_options[count] = (struct option){0};
+    optind = 0; /* begin anew */
+    opterr = 0;
+    int result = EXIT_FINE;
+    while (result == EXIT_FINE) {
+        int index = 0;
+        int found = getopt_long(argc, argv, ":h", long_options, &index);
+        if (found == -1) {
+            return take_files(o, allowed, argc, argv);
+        }
+        if (found == 'h' || (found == 0 && strcmp(shown[index]->name, "help") == 0)) {
+            help_print(command, stdout);
+            return -1;
+        }
+        if (found == ':') {
+            return usage(o, argv[optind - 1], "needs a value");
+        }
+        if (found == '?') {
+            return usage(o, argv[optind - 1], "not an option of this command");
+        }
+        result = take(o, shown[index]->name, optarg);
+    }
+    return result;
+}
+
+void options_free(options *o)
+{
+    for (size_t i = 0; i < o->config_count; i++) {
+        ab_config_free(o->configs[i]);
+    }
+    o->config_count = 0;
+}
