@@ -33,6 +33,11 @@ void ab_apply_push(ab_group *group, ab_stream stream, uint64_t first, uint64_t l
     ab_apply_item *item = ab_alloc_patiently(group->node, sizeof *item);
     *item = (ab_apply_item){.stream = stream, .first = first, .last = last};
     pthread_mutex_lock(&self->lock);
+    if (group->apply_stopped) { /* closing: the next start applies it */
+        pthread_mutex_unlock(&self->lock);
+        free(item);
+        return;
+    }
     if (group->apply_tail != NULL) {
         group->apply_tail->next = item;
     } else {

@@ -142,6 +142,7 @@ END_TEST
 START_TEST(reopening_applies_what_is_missing_once)
 {
     ck_assert_int_eq(test_write_range(group, "w", 0, 100), AB_OK);
+    ck_assert(test_sm_wait(sm, 100, WAIT_MS));
     ck_assert_int_eq(test_cluster_close(&cluster, 0), AB_OK);
     ck_assert_uint_eq(test_sm_count(sm), 100);
     ck_assert_uint_eq(sm->closes, 1);
