@@ -85,45 +85,11 @@ static int block_write(commit *c, const ab_block_header *header, ab_bytes data)
     MDB_val key = {sizeof(bytes), bytes};
     MDB_val value = {data.size, NULL};
     int rc = mdb_put(c->txn, c->wal->blocks_db, &key, &value, MDB_RESERVE | MDB_NOOVERWRITE);
-    if (rc == MDB_KEYEXIST) {
-        return invalid(c, header, "its place in the log is taken");
-    }
     if (rc == MDB_SUCCESS) {
         memcpy(value.mv_data, data.data, data.size);
         c->changed = true;
     }
     return lmdb_fails(c, rc, "write a block");
-}
-
-static int put_block(commit *c, const ab_wal_op *op)
-{
-    ab_block_header header;
-    ab_wal_record record;
-    int code = block_of(c, op, &header);
-    if (code != AB_OK) {
-        return code;
-    }
-    const ab_stream stream = {header.node, header.epoch};
-    code = record_of(c, header.group, stream, &record);
-    if (code != AB_OK) {
-        return code;
-    }
-    if (header.first != record.last + 1 || header.prev_hash != record.last_hash) {
-        if (header.last <= record.last && already_there(c, &header)) {
-            return AB_OK;
-        }
-        return invalid(c, &header, "does not follow the stream's last block");
-    }
-    code = block_write(c, &header, op->data);
-    if (code != AB_OK) {
-        return code;
-    }
-    c->appends = true;
-    c->bytes += op->data.size;
-    record.last = header.last;
-    record.last_hash = header.checksum;
-    record.hlc_last = header.hlc_last;
-    return record_store(c, header.group, stream, &record);
 }
 
 static bool own_name(ab_bytes key)
@@ -266,6 +232,54 @@ static int block_delete(commit *c, uint64_t group, ab_stream stream, const neigh
     }
     c->changed = true;
     return lmdb_fails(c, mdb_del(c->txn, c->wal->blocks_db, &key, NULL), "remove a block");
+}
+
+/* The record says where the stream ends. A key behind that can only be a damaged one: it would stand in the way. */
+static int clear_behind(commit *c, uint64_t group, ab_stream stream, uint64_t last)
+{
+    neighbours n = {.first = 0};
+    int code;
+    while ((code = look(c, group, stream, last + 1, last, &n)) == AB_OK) {
+        code = block_delete(c, group, stream, &n);
+        if (code != AB_OK) {
+            return code;
+        }
+    }
+    return code == AB_ENOTFOUND ? AB_OK : code;
+}
+
+static int put_block(commit *c, const ab_wal_op *op)
+{
+    ab_block_header header;
+    ab_wal_record record;
+    int code = block_of(c, op, &header);
+    if (code != AB_OK) {
+        return code;
+    }
+    const ab_stream stream = {header.node, header.epoch};
+    code = record_of(c, header.group, stream, &record);
+    if (code != AB_OK) {
+        return code;
+    }
+    if (header.first != record.last + 1 || header.prev_hash != record.last_hash) {
+        if (header.last <= record.last && already_there(c, &header)) {
+            return AB_OK;
+        }
+        return invalid(c, &header, "does not follow the stream's last block");
+    }
+    code = clear_behind(c, header.group, stream, record.last);
+    if (code == AB_OK) {
+        code = block_write(c, &header, op->data);
+    }
+    if (code != AB_OK) {
+        return code;
+    }
+    c->appends = true;
+    c->bytes += op->data.size;
+    record.last = header.last;
+    record.last_hash = header.checksum;
+    record.hlc_last = header.hlc_last;
+    return record_store(c, header.group, stream, &record);
 }
 
 static int trim(commit *c, ab_wal_op *op)
