@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a configuration file to a running daemon and back. The main thread. */
+#include "tools/anabranchd/daemon.h"
+#include "tools/anabranchd/layout.h"
+#include "tools/anabranchd/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* What a drain may take of the time that stopping may take altogether: the node's own closing needs the rest. */
+#define DRAIN_MS_MAX 3000u
+
+static int compare_groups(const void *left, const void *right)
+{
+    const ab_group_config *a = left;
+    const ab_group_config *b = right;
+    return (a->id > b->id) - (a->id < b->id);
+}
+
+static int copy_groups(ab_daemon *daemon)
+{
+    daemon->group_count = ab_config_group_count(daemon->file);
+    daemon->groups = calloc(daemon->group_count, sizeof *daemon->groups);
+    if (daemon->groups == NULL) {
+        return AB_ENOMEM;
+    }
+    for (size_t i = 0; i < daemon->group_count; i++) {
+        daemon->groups[i] = *ab_config_group(daemon->file, i);
+    }
+    qsort(daemon->groups, daemon->group_count, sizeof *daemon->groups, compare_groups);
+    return AB_OK;
+}
+
+static int compare_ids(const void *left, const void *right)
+{
+    const uint32_t *a = left;
+    const uint32_t *b = right;
+    return (*a > *b) - (*a < *b);
+}
+
+/* Groups shard-0, shard-1, ... with this node and all its peers. */
+static int make_groups(ab_daemon *daemon)
+{
+    const ab_node_config *node = &daemon->node_config;
+    daemon->group_count = daemon->settings.groups;
+    daemon->groups = calloc(daemon->group_count, sizeof *daemon->groups);
+    daemon->names = calloc(daemon->group_count, sizeof *daemon->names);
+    daemon->members = calloc(node->peer_count + 1, sizeof *daemon->members);
+    if (daemon->groups == NULL || daemon->names == NULL || daemon->members == NULL) {
+        return AB_ENOMEM;
+    }
+    daemon->members[0] = node->node_id;
+    for (size_t i = 0; i < node->peer_count; i++) {
+        daemon->members[i + 1] = node->peers[i].node_id;
+    }
+    qsort(daemon->members, node->peer_count + 1, sizeof *daemon->members, compare_ids);
+    for (size_t i = 0; i < daemon->group_count; i++) {
+        ab_group_config *group = &daemon->groups[i];
+        snprintf(daemon->names[i], sizeof daemon->names[i], "shard-%zu", i);
+        ab_group_config_init(group);
+        group->id = i + 1;
+        group->name = daemon->names[i];
+        group->backend = "multimaster";
+        group->members = daemon->members;
+        group->member_count = node->peer_count + 1;
+    }
+    return AB_OK;
+}
+
+int ab_daemon_configure(ab_daemon *daemon, const char *path, ab_message *message)
+{
+    *daemon = (ab_daemon){0};
+    int code = ab_config_load(path, &daemon->file, message);
+    if (code != AB_OK) {
+        return code;
+    }
+    daemon->node_config = *ab_config_node(daemon->file);
+    daemon->node_config.log = ab_log_node;
+    code = ab_settings_load(path, &daemon->settings, message);
+    if (code != AB_OK) {
+        return code;
+    }
+    code = ab_node_config_check(&daemon->node_config, message);
+    if (code != AB_OK) {
+        return code;
+    }
+    code = ab_config_group_count(daemon->file) > 0 ? copy_groups(daemon) : make_groups(daemon);
+    for (size_t i = 0; i < daemon->group_count && code == AB_OK; i++) {
+        code = ab_group_config_check(&daemon->groups[i], message);
+    }
+    return code;
+}
+
+static int make_points_dir(const char *path, ab_message *message)
+{
+    if (mkdir(path, 0700) == 0 || errno == EEXIST) {
+        return AB_OK;
+    }
+    int code = errno == ENOSPC ? AB_ENOSPC : AB_EIO;
+    snprintf(message->text, sizeof message->text, "cannot make %.300s: %s", path, strerror(errno));
+    return code;
+}
+
+static int open_group(ab_daemon *daemon, const char *points, size_t i, ab_message *message)
+{
+    ab_shard *shard = &daemon->shards[i];
+    int code = ab_shard_init(shard, points, daemon->groups[i].id);
+    if (code != AB_OK) {
+        return code;
+    }
+    code = ab_group_open(daemon->node, &daemon->groups[i], ab_shard_machine(), shard, &shard->group, message);
+    if (code != AB_OK && shard->message.text[0] != '\0') {
+        *message = shard->message;
+    }
+    return code;
+}
+
+static int open_groups(ab_daemon *daemon, ab_message *message)
+{
+    size_t size = strlen(daemon->node_config.data_dir) + sizeof "/points";
+    char *points = malloc(size);
+    daemon->shards = calloc(daemon->group_count, sizeof *daemon->shards);
+    if (points == NULL || daemon->shards == NULL) {
+        free(points);
+        return AB_ENOMEM;
+    }
+    snprintf(points, size, "%s/points", daemon->node_config.data_dir);
+    int code = make_points_dir(points, message);
+    code = code == AB_OK ? ab_layout_check(points, daemon->groups, daemon->group_count, message) : code;
+    for (size_t i = 0; i < daemon->group_count && code == AB_OK; i++) {
+        code = open_group(daemon, points, i, message);
+    }
+    free(points);
+    return code;
+}
+
+int ab_daemon_start(ab_daemon *daemon, ab_message *message)
+{
+    int code = ab_node_open(&daemon->node_config, &daemon->node, message);
+    if (code != AB_OK) {
+        daemon->node = NULL;
+        return code;
+    }
+    code = open_groups(daemon, message);
+    if (code != AB_OK) {
+        return code;
+    }
+    daemon->http_options = (ab_http_options){.settings = &daemon->settings,
+                                             .insecure = daemon->node_config.insecure,
+                                             .payload_max = daemon->node_config.payload_max,
+                                             .node = daemon->node,
+                                             .shards = daemon->shards,
+                                             .shard_count = daemon->group_count};
+    return ab_http_start(&daemon->http_options, &daemon->http, message);
+}
+
+int ab_daemon_stop(ab_daemon *daemon)
+{
+    int code = AB_OK;
+    if (daemon->http != NULL) {
+        uint64_t drain_ms = daemon->node_config.stop_timeout_ms / 2;
+        if (!ab_http_drain(daemon->http, drain_ms < DRAIN_MS_MAX ? drain_ms : DRAIN_MS_MAX)) {
+            ab_log(AB_LOG_WARN, "requests are still waiting: they get 503");
+        }
+    }
+    if (daemon->node != NULL) {
+        code = ab_node_close(daemon->node);
+    }
+    if (code == AB_ETIMEDOUT) {
+        return code; /* a thread of the node may still be in a state machine: the memory stays */
+    }
+    if (daemon->http != NULL) {
+        ab_http_stop(daemon->http);
+    }
+    for (size_t i = 0; i < daemon->group_count && daemon->shards != NULL; i++) {
+        ab_shard_fini(&daemon->shards[i]);
+    }
+    free(daemon->shards);
+    free(daemon->groups);
+    free(daemon->names);
+    free(daemon->members);
+    ab_settings_free(&daemon->settings);
+    ab_config_free(daemon->file);
+    *daemon = (ab_daemon){0};
+    return code;
+}

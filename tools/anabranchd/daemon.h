@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file daemon.h
+ * The parts of the daemon put together: configuration, node, groups, HTTP. For the main thread.
+ */
+#ifndef ANABRANCHD_DAEMON_H
+#define ANABRANCHD_DAEMON_H
+
+#include "tools/anabranchd/http.h"
+
+typedef struct ab_daemon {
+    ab_config *file;
+    ab_settings settings;
+    ab_node_config node_config;
+    ab_group_config *groups;
+    size_t group_count;
+    uint32_t *members; /* of groups made here */
+    char (*names)[32]; /* of groups made here */
+    ab_node *node;
+    ab_shard *shards;
+    ab_http_options http_options;
+    ab_http *http;
+} ab_daemon;
+
+/** Reads and checks the configuration; opens nothing. @return AB_OK, or a code with a message */
+int ab_daemon_configure(ab_daemon *daemon, const char *path, ab_message *message);
+
+/** Opens node, groups and HTTP. @return AB_OK, or a code with a message; then ab_daemon_stop() all the same */
+int ab_daemon_start(ab_daemon *daemon, ab_message *message);
+
+/** Drains and closes what is open, frees everything. @return AB_OK, or what ab_node_close() returned */
+int ab_daemon_stop(ab_daemon *daemon);
+
+#endif

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* GET /health, /digest and /export. libmicrohttpd's threads; on_flushed() on apply threads. */
+#include "tools/anabranchd/http_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define EXPORT_BLOCK (64u * 1024)
+
+enum MHD_Result ab_http_health(ab_request *request)
+{
+    ab_node_status status;
+    ab_node_get_status(request->http->options->node, &status);
+    bool fine = status.log_code == AB_OK;
+    json_t *body =
+        json_pack("{s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:I}", "name", "anabranchd", "status", fine ? "pass" : "fail",
+                  "message", fine ? "ready for writes" : ab_strerror(status.log_code), "version",
+                  ab_version(), "node_id", (json_int_t)status.node_id, "groups", (json_int_t)status.groups,
+                  "peers", (json_int_t)status.peers, "peers_up", (json_int_t)status.peers_up);
+    return ab_http_json(request, fine ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE, body, !fine);
+}
+
+static void on_flushed(void *arg, const ab_read_result *result)
+{
+    ab_part *part = arg;
+    part->code = result->code;
+    if (result->code == AB_OK && result->reply_size == sizeof part->summary) {
+        memcpy(&part->summary, result->reply, sizeof part->summary);
+    }
+    ab_http_release(part->request);
+}
+
+/* Asks every group to make what it has applied visible. */
+static enum MHD_Result ask_all(ab_request *request)
+{
+    const ab_http_options *options = request->http->options;
+    ab_read_options how = {.level = AB_READ_WEAK, .timeout_ms = (uint32_t)options->settings->timeout_ms};
+    int code = ab_http_suspend(request);
+    if (code != AB_OK) {
+        return ab_http_failure(request, code);
+    }
+    for (size_t i = 0; i < options->shard_count; i++) {
+        ab_part *part = &request->parts[i];
+        ab_http_hold(request);
+        code = ab_query(options->shards[i].group, AB_SHARD_SUMMARY, strlen(AB_SHARD_SUMMARY), &how,
+                        on_flushed, part);
+        if (code != AB_OK) {
+            part->code = code;
+            ab_http_release(request);
+        }
+    }
+    ab_http_release(request);
+    return MHD_YES;
+}
+
+static int first_failure(const ab_request *request)
+{
+    for (size_t i = 0; i < request->http->options->shard_count; i++) {
+        if (request->parts[i].code != AB_OK) {
+            return request->parts[i].code;
+        }
+    }
+    return AB_OK;
+}
+
+static json_t *describe_shard(const ab_shard *shard, const ab_store_summary *summary)
+{
+    char digest[2 * sizeof summary->digest.bytes + 1];
+    for (size_t i = 0; i < sizeof summary->digest.bytes; i++) {
+        snprintf(digest + 2 * i, 3, "%02x", summary->digest.bytes[i]);
+    }
+    return json_pack("{s:I,s:s,s:s,s:I,s:I}", "id", (json_int_t)shard->id, "name",
+                     ab_group_name(shard->group), "digest", digest, "points", (json_int_t)summary->points,
+                     "columns", (json_int_t)summary->columns);
+}
+
+enum MHD_Result ab_http_digest(ab_request *request)
+{
+    if (!request->waiting) {
+        return ask_all(request);
+    }
+    if (first_failure(request) != AB_OK) {
+        return ab_http_failure(request, first_failure(request));
+    }
+    const ab_http_options *options = request->http->options;
+    json_t *groups = json_array();
+    json_int_t points = 0;
+    for (size_t i = 0; i < options->shard_count; i++) {
+        json_array_append_new(groups, describe_shard(&options->shards[i], &request->parts[i].summary));
+        points += (json_int_t)request->parts[i].summary.points;
+    }
+    if (json_array_size(groups) != options->shard_count) {
+        json_decref(groups);
+        return ab_http_failure(request, AB_ENOMEM);
+    }
+    return ab_http_json(request, MHD_HTTP_OK, json_pack("{s:I,s:o}", "points", points, "groups", groups),
+                        false);
+}
+
+/* A stream over all groups. */
+typedef struct export_stream {
+    ab_http *http;
+    size_t shard;
+    ab_export *walk; /* of the shard; NULL: to be begun */
+    const char *text;
+    size_t size;
+} export_stream;
+
+/* The next lines into `text`. @return false: it ends in an error */
+static bool refill(export_stream *stream)
+{
+    const ab_http_options *options = stream->http->options;
+    while (stream->shard < options->shard_count) {
+        if (stream->walk == NULL) {
+            stream->walk = ab_export_new();
+        }
+        if (stream->walk == NULL || ab_export_next(stream->walk, options->shards[stream->shard].store,
+                                                   &stream->text, &stream->size) != AB_OK) {
+            return false;
+        }
+        if (stream->size > 0) {
+            return true;
+        }
+        ab_export_free(stream->walk);
+        stream->walk = NULL;
+        stream->shard++;
+    }
+    return true;
+}
+
+static ssize_t on_export(void *arg, uint64_t position, char *out, size_t room)
+{
+    export_stream *stream = arg;
+    (void)position;
+    if (stream->size == 0 && !refill(stream)) {
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    }
+    if (stream->size == 0) {
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    }
+    size_t size = stream->size < room ? stream->size : room;
+    memcpy(out, stream->text, size);
+    stream->text += size;
+    stream->size -= size;
+    return (ssize_t)size;
+}
+
+static void on_export_end(void *arg)
+{
+    export_stream *stream = arg;
+    ab_export_free(stream->walk);
+    free(stream);
+}
+
+enum MHD_Result ab_http_export(ab_request *request)
+{
+    if (!request->waiting) {
+        return ask_all(request);
+    }
+    if (first_failure(request) != AB_OK) {
+        return ab_http_failure(request, first_failure(request));
+    }
+    export_stream *stream = calloc(1, sizeof *stream);
+    if (stream == NULL) {
+        return ab_http_failure(request, AB_ENOMEM);
+    }
+    stream->http = request->http;
+    struct MHD_Response *response =
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, EXPORT_BLOCK, on_export, stream, on_export_end);
+    if (response == NULL) {
+        on_export_end(stream);
+        return MHD_NO;
+    }
+    MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "text/plain; charset=utf-8");
+    enum MHD_Result result = MHD_queue_response(request->connection, MHD_HTTP_OK, response);
+    MHD_destroy_response(response);
+    return result;
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* anabranchd: options, signals, exit codes. The main thread waits for a signal; everything else runs on threads of the
+ * node and of the HTTP server. */
+#include "tools/anabranchd/daemon.h"
+#include "tools/anabranchd/log.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define EXIT_FINE 0
+#define EXIT_FAILED 1
+#define EXIT_USAGE 2
+
+typedef struct arguments {
+    const char *config;
+    const char *ready_file;
+    bool check;
+} arguments;
+
+static const char usage[] =
+    "usage: anabranchd --config FILE [--check] [--ready-file PATH]\n"
+    "\n"
+    "Takes points in InfluxDB line protocol over HTTP and replicates them to its peers.\n"
+    "\n"
+    "  -c, --config FILE      YAML: node, groups, application (tools/anabranchd/README.md)\n"
+    "      --check            check the configuration and exit\n"
+    "      --ready-file PATH  once it serves, write a line with its ports and pid there\n"
+    "  -h, --help             this text\n"
+    "  -V, --version          version\n"
+    "\n"
+    "SIGTERM and SIGINT stop it in order. Exit codes: 0 stopped in order, 1 failed, 2 usage or "
+    "configuration.\n";
+
+/* @return -1: go on; else exit with it */
+static int read_arguments(int argc, char **argv, arguments *to)
+{
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'},     {"check", no_argument, NULL, 'k'},
+        {"ready-file", required_argument, NULL, 'r'}, {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},          {NULL, 0, NULL, 0}};
+    for (int option = 0; (option = getopt_long(argc, argv, "c:hV", options, NULL)) != -1;) {
+        switch (option) {
+        case 'c':
+            to->config = optarg;
+            break;
+        case 'k':
+            to->check = true;
+            break;
+        case 'r':
+            to->ready_file = optarg;
+            break;
+        case 'h':
+            fputs(usage, stdout);
+            return EXIT_FINE;
+        case 'V':
+            printf("anabranchd %s\n", ab_version());
+            return EXIT_FINE;
+        default:
+            fputs(usage, stderr);
+            return EXIT_USAGE;
+        }
+    }
+    if (to->config == NULL || optind != argc) {
+        fputs(usage, stderr);
+        return EXIT_USAGE;
+    }
+    return -1;
+}
+
+/* Written beside its place and moved there: whoever sees it sees all of it. */
+static bool write_ready_file(const char *path, uint16_t http_port, uint16_t node_port)
+{
+    char beside[4096];
+    int size = snprintf(beside, sizeof beside, "%s.new", path);
+    if (size < 0 || (size_t)size >= sizeof beside) {
+        errno = ENAMETOOLONG;
+        return false;
+    }
+    FILE *file = fopen(beside, "we");
+    if (file == NULL) {
+        return false;
+    }
+    bool written = fprintf(file, "http=%u node=%u pid=%ld\n", (unsigned)http_port, (unsigned)node_port,
+                           (long)getpid()) > 0;
+    return fclose(file) == 0 && written && rename(beside, path) == 0;
+}
+
+/* Connections and stores need descriptors: take all that the system allows without asking. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+/* Blocked in all threads; the main thread fetches them. */
+static void block_signals(sigset_t *signals)
+{
+    sigemptyset(signals);
+    sigaddset(signals, SIGTERM);
+    sigaddset(signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static int serve(ab_daemon *daemon, const arguments *given, const sigset_t *signals)
+{
+    uint16_t http_port = ab_http_port(daemon->http);
+    uint16_t node_port = ab_node_port(daemon->node);
+    ab_log(AB_LOG_INFO, "ready: http %s:%u, node %u on port %u, %zu groups", daemon->settings.http_host,
+           (unsigned)http_port, (unsigned)daemon->node_config.node_id, (unsigned)node_port,
+           daemon->group_count);
+    if (given->ready_file != NULL && !write_ready_file(given->ready_file, http_port, node_port)) {
+        ab_log(AB_LOG_ERROR, "cannot write %s: %s", given->ready_file, strerror(errno));
+        return EXIT_FAILED;
+    }
+    int caught = 0;
+    sigwait(signals, &caught);
+    ab_log(AB_LOG_INFO, "%s: stopping", caught == SIGTERM ? "SIGTERM" : "SIGINT");
+    return EXIT_FINE;
+}
+
+int main(int argc, char **argv)
+{
+    arguments given = {NULL, NULL, false};
+    ab_daemon daemon;
+    ab_message message = {""};
+    sigset_t signals;
+    int done = read_arguments(argc, argv, &given);
+    if (done >= 0) {
+        return done;
+    }
+    block_signals(&signals);
+    raise_descriptor_limit();
+    int code = ab_daemon_configure(&daemon, given.config, &message);
+    if (code != AB_OK) {
+        ab_log(AB_LOG_ERROR, "%s", message.text[0] != '\0' ? message.text : ab_strerror(code));
+        ab_daemon_stop(&daemon);
+        return EXIT_USAGE;
+    }
+    if (given.check) {
+        printf("%s: configuration is fine\n", given.config);
+        ab_daemon_stop(&daemon);
+        return EXIT_FINE;
+    }
+    code = ab_daemon_start(&daemon, &message);
+    int status = EXIT_FAILED;
+    if (code == AB_OK) {
+        status = serve(&daemon, &given, &signals);
+    } else {
+        ab_log(AB_LOG_ERROR, "%s", message.text[0] != '\0' ? message.text : ab_strerror(code));
+        status = code == AB_ECONFIG ? EXIT_USAGE : EXIT_FAILED;
+    }
+    code = ab_daemon_stop(&daemon);
+    if (code != AB_OK) {
+        ab_log(AB_LOG_ERROR, "not stopped in order: %s", ab_strerror(code));
+        return EXIT_FAILED;
+    }
+    if (status == EXIT_FINE) {
+        ab_log(AB_LOG_INFO, "stopped");
+    }
+    return status;
+}
