@@ -287,9 +287,11 @@ void ab_link_adopt(ab_handover *handover)
     }
     int code = peer->link != NULL ? may_replace(peer, &conn->hello, reason) : AB_OK;
     if (code != AB_OK) {
-        if (code != AB_EBUSY) {
-            char text[AB_REASON_SIZE + 80];
-            (void)snprintf(text, sizeof(text), "connection from %s refused: %s", conn->address, reason);
+        char text[AB_REASON_SIZE + 80];
+        (void)snprintf(text, sizeof(text), "connection from %s refused: %s", conn->address, reason);
+        if (code == AB_EBUSY) { /* nobody's fault */
+            ab_report(peer->transport, AB_LOG_DEBUG, "node %u: %s", peer->node_id, text);
+        } else {
             ab_report_peer(peer, code, text);
         }
         ab_conn_goodbye(conn, code, reason);

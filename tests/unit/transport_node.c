@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 #define WAIT_MS 20000u
-#define MAX_WRITE_KEEP (sizeof(((node *)0)->kept) / sizeof(((node *)0)->kept[0]))
 
 static void broken(node *n, const char *what, uint32_t peer, uint64_t value)
 {
@@ -85,6 +84,7 @@ static int on_message(void *ctx, uint32_t peer, uint64_t group, ab_bytes bytes)
     }
     link->last_message = number;
     link->messages++;
+    link->blocks_before = link->blocks;
     link->message_bytes += bytes.size;
     int code = n->message_code;
     pthread_cond_broadcast(&n->changed);
@@ -111,7 +111,7 @@ static int on_block(void *ctx, uint32_t peer, const ab_block_header *header, ab_
     link->last_block = header->first;
     link->blocks++;
     link->block_bytes += buf->size;
-    if (n->keep_blocks && n->kept_count < MAX_WRITE_KEEP) {
+    if (n->keep_blocks && n->kept_count < sizeof(n->kept) / sizeof(n->kept[0])) {
         n->kept[n->kept_count++] = buf;
         buf = NULL;
     }
@@ -127,6 +127,7 @@ static void on_timer(void *ctx, uint64_t key)
     pthread_mutex_lock(&n->lock);
     n->timers++;
     n->timer_keys += key;
+    n->timer_at = ab_monotonic_ns();
     pthread_cond_broadcast(&n->changed);
     pthread_mutex_unlock(&n->lock);
 }
@@ -138,6 +139,7 @@ static void on_log(void *ctx, ab_severity severity, const char *text)
     if (strchr(text, '\n') != NULL) {
         broken(n, "newline in a log line", 0, 0);
     }
+    n->contested += strstr(text, "another connection is being made") != NULL ? 1 : 0;
     n->severity[n->logs % NODE_LOGS] = severity;
     (void)snprintf(n->log[n->logs++ % NODE_LOGS], sizeof(n->log[0]), "%s", text);
     if (getenv("AB_TEST_LOG") != NULL) {
@@ -268,6 +270,11 @@ bool node_has_blocks(node *n, uint64_t arg)
 bool node_has_downs(node *n, uint64_t arg)
 {
     return n->links[arg & 255].downs >= arg >> 8;
+}
+
+bool node_has_timers(node *n, uint64_t count)
+{
+    return n->timers >= count;
 }
 
 unsigned node_logged(node *n, const char *text, ab_severity least)

@@ -12,7 +12,7 @@
 #include <stdbool.h>
 
 #define NODE_PEERS 8 /* node ids 1 ... 7 */
-#define NODE_LOGS 64
+#define NODE_LOGS 512
 
 typedef struct node_link {
     bool up;
@@ -23,7 +23,8 @@ typedef struct node_link {
     uint8_t store_id[16];
     unsigned messages;
     uint64_t message_bytes;
-    uint64_t last_message; /* messages of node_message(): must rise by one */
+    uint64_t last_message;  /* messages of node_message(): must rise by one */
+    unsigned blocks_before; /* when the last message came */
     unsigned blocks;
     uint64_t block_bytes;
     uint64_t last_block; /* header.first: must rise */
@@ -41,6 +42,8 @@ typedef struct node {
     unsigned kept_count;
     unsigned timers;
     uint64_t timer_keys;
+    uint64_t timer_at; /* when the last one came */
+    unsigned contested; /* connections refused because another one was being made */
     unsigned logs;
     char log[NODE_LOGS][300];
     ab_severity severity[NODE_LOGS];
@@ -69,6 +72,7 @@ bool node_is_down(node *n, uint64_t peer);
 bool node_has_messages(node *n, uint64_t arg);
 bool node_has_blocks(node *n, uint64_t arg);
 bool node_has_downs(node *n, uint64_t arg);
+bool node_has_timers(node *n, uint64_t count);
 #define NODE_COUNT(peer, count) ((uint64_t)(peer) | (uint64_t)(count) << 8)
 /** A log line contains the text. */
 unsigned node_logged(node *n, const char *text, ab_severity least);
