@@ -584,9 +584,15 @@ static int metas_choose(check *c, const meta_record meta[2], const meta_record *
     }
     ab_message *message = c->message;
     c->message = NULL;
-    bool readable = use_meta(c, older) == AB_OK && tree_check(c, TREE_MAIN, &older->main) == AB_OK;
+    int code = use_meta(c, older);
+    if (code == AB_OK) {
+        code = tree_check(c, TREE_MAIN, &older->main);
+    }
     c->message = message;
-    if (readable && c->has_commit && c->commit_txnid != older->txnid) {
+    if (code == AB_ENOMEM || code == AB_EIO) {
+        return code;
+    }
+    if (code == AB_OK && c->has_commit && c->commit_txnid != older->txnid) {
         return bad(c, 1 - newest, "meta page hides a later commit");
     }
     return AB_OK;

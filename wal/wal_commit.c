@@ -443,7 +443,7 @@ static bool disk_is_full(const ab_wal *wal, uint64_t needed)
 }
 
 /* The commit did not go through. Finds out whether the environment can go on, and opens it anew if not. */
-static int commit_failed(commit *c, int rc, uint64_t txnid)
+static int commit_failed(commit *c, int rc)
 {
     ab_wal *wal = c->wal;
     MDB_txn *probe;
@@ -451,18 +451,13 @@ static int commit_failed(commit *c, int rc, uint64_t txnid)
     if (rc == EIO && disk_is_full(wal, c->bytes + margin)) {
         rc = ENOSPC;
     }
-    int code = ab_wal_code(rc);
     if (mdb_txn_begin(wal->env, NULL, 0, &probe) == MDB_SUCCESS) {
         mdb_txn_abort(probe);
     } else {
-        bool happened;
         wal->env_failed = true;
-        wal->failed_txnid = txnid;
-        if (ab_wal_env_reopen(wal, &happened) == AB_OK && happened) {
-            return AB_OK;
-        }
+        (void)ab_wal_env_reopen(wal); /* if it fails, the next commit tries again */
     }
-    return ab_wal_fail(wal, code,
+    return ab_wal_fail(wal, ab_wal_code(rc),
                        "%s/data.mdb: cannot write: %s; nothing was lost, it goes on when that is cured",
                        wal->dir, mdb_strerror(rc));
 }
@@ -490,22 +485,25 @@ static int attempt(ab_wal *wal, ab_wal_op *ops, size_t count, size_t *failed, in
         mdb_txn_abort(c.txn);
         return code;
     }
-    uint64_t txnid = mdb_txn_id(c.txn);
+    *rc = ab_wal_env_note(wal, c.txn);
+    if (*rc != MDB_SUCCESS) {
+        mdb_txn_abort(c.txn);
+        return ab_wal_lmdb_fail(wal, *rc, "read a meta page");
+    }
     *rc = ab_wal_txn_finish(wal, c.txn);
     if (*rc != MDB_SUCCESS && *rc != MDB_MAP_FULL) {
-        code = commit_failed(&c, *rc, txnid);
+        code = commit_failed(&c, *rc);
     }
     return *rc == MDB_MAP_FULL ? AB_ENOSPC : code;
 }
 
 static int commit_all(ab_wal *wal, ab_wal_op *ops, size_t count, size_t *failed)
 {
-    bool happened;
     if (wal->options.read_only) {
         return ab_wal_fail(wal, AB_EINVAL, "%s: was opened for reading only", wal->dir);
     }
     if (wal->env_failed) {
-        int code = ab_wal_env_reopen(wal, &happened);
+        int code = ab_wal_env_reopen(wal);
         if (code != AB_OK) {
             return code;
         }

@@ -3,9 +3,11 @@
 #include "wal/wal_internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MIB (1024ull * 1024)
 /* Beside max_bytes: freed pages that wait for reuse, gaps between runs, and trims and state at the ceiling. */
@@ -163,24 +165,59 @@ void ab_wal_env_close(ab_wal *wal)
     }
 }
 
-int ab_wal_env_reopen(ab_wal *wal, bool *happened)
+int ab_wal_env_note(ab_wal *wal, MDB_txn *txn)
 {
-    ab_message message = {.text = ""};
+    int fd = -1;
+    int rc = mdb_env_get_fd(wal->env, &fd);
+    wal->meta_at = (mdb_txn_id(txn) & 1) * wal->page_size;
+    if (rc == MDB_SUCCESS &&
+        pread(fd, wal->meta, sizeof(wal->meta), (off_t)wal->meta_at) != sizeof(wal->meta)) {
+        return EIO;
+    }
+    return rc;
+}
+
+/*
+ * Where LMDB cannot write a meta page, it puts back the old transaction id, but leaves the roots of the failed
+ * commit beside it; that could not be told from a damaged page. So the whole page is put back here.
+ */
+static int meta_restore(ab_wal *wal)
+{
+    size_t size = strlen(wal->dir) + sizeof("/data.mdb");
+    char *path = malloc(size);
+    if (path == NULL) {
+        return AB_ENOMEM;
+    }
+    snprintf(path, size, "%s/data.mdb", wal->dir);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    free(path);
+    bool good = fd >= 0 && pwrite(fd, wal->meta, sizeof(wal->meta), (off_t)wal->meta_at) == sizeof(wal->meta);
+    if (good) {
+        (void)fdatasync(fd); /* a disk that cannot do it now is asked again by the next commit */
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    return good ? AB_OK : AB_EIO;
+}
+
+int ab_wal_env_reopen(ab_wal *wal)
+{
+    ab_message message;
     bool created = false;
-    MDB_envinfo info;
-    *happened = false;
+    ab_wal_say(&message, "%s/data.mdb: cannot be written: %s", wal->dir, strerror(errno));
     ab_wal_env_lock(wal);
     ab_wal_env_close(wal);
-    int code = ab_wal_env_open(wal, &created, &message);
-    if (code == AB_OK && mdb_env_info(wal->env, &info) == MDB_SUCCESS &&
-        info.me_last_txnid >= wal->failed_txnid) {
-        /* The page cache has it; whether the disk has it, only this tells. */
-        code = ab_wal_code(mdb_env_sync(wal->env, 1));
-        *happened = code == AB_OK;
+    int code = meta_restore(wal);
+    if (code == AB_OK) {
+        code = ab_wal_env_open(wal, &created, &message);
     }
     wal->env_failed = code != AB_OK;
     ab_wal_env_unlock(wal);
-    return code == AB_OK ? AB_OK : ab_wal_fail(wal, code == AB_ENOSPC ? code : AB_EIO, "%s", message.text);
+    if (code == AB_OK || code == AB_ENOMEM) {
+        return code;
+    }
+    return ab_wal_fail(wal, code == AB_ENOSPC ? code : AB_EIO, "%s", message.text);
 }
 
 int ab_wal_env_grow(ab_wal *wal)

@@ -21,6 +21,7 @@
 #define AB_WAL_STREAM_NAME (AB_WAL_STREAM_PREFIX_SIZE + 8u)
 #define AB_WAL_COMMIT_KEY "commit"
 #define AB_WAL_COMMIT_KEY_SIZE 6u
+#define AB_WAL_META_SIZE 152u    /* LMDB's page header and meta record */
 #define AB_WAL_COMMIT_RECORD 32u /* transaction id, entries in "blocks", entries in "state", checksum */
 
 struct ab_wal {
@@ -48,8 +49,9 @@ struct ab_wal {
     _Atomic uint64_t map_bytes;
 
     /* writer */
-    bool env_failed;       /* the environment refuses to go on (a meta page could not be written): reopen */
-    uint64_t failed_txnid; /* the transaction whose fate is unknown then */
+    bool env_failed; /* the environment refuses to go on (a meta page could not be written): reopen */
+    uint8_t meta[AB_WAL_META_SIZE]; /* the meta page that the commit under way replaces, as it was */
+    uint64_t meta_at;               /* where it lies */
     bool bad_state; /* read_only: a value or key of small state is damaged: what is missing is not certain */
     bool ready;     /* opened in full: closing marks the run as closed */
 };
@@ -113,9 +115,10 @@ int ab_wal_lock_take(const char *dir, bool read_only, int *fd, ab_message *messa
 /* wal_env.c: the LMDB environment. Opens what passed ab_check_file(); fills env, databases, map. */
 int ab_wal_env_open(ab_wal *wal, bool *created, ab_message *message);
 void ab_wal_env_close(ab_wal *wal);
-/* After a failure that left the environment unusable. @return AB_OK; `*happened`: the failed commit did reach
- * the file after all */
-int ab_wal_env_reopen(ab_wal *wal, bool *happened);
+/* Notes the meta page that this transaction's commit will replace. */
+int ab_wal_env_note(ab_wal *wal, MDB_txn *txn);
+/* After a failure that left the environment unusable: puts that page back, closes, checks and opens again. */
+int ab_wal_env_reopen(ab_wal *wal);
 /* Doubles the map. @return AB_OK, AB_ENOSPC at the limit, ... */
 int ab_wal_env_grow(ab_wal *wal);
 /* Pages in use times their size, as this transaction sees it. */
