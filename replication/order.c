@@ -319,7 +319,10 @@ int ab_order_pump(ab_order *order, uint64_t now, ab_actions *actions)
         }
     }
     int code = AB_OK;
+    order->blocked = false;
     for (uint32_t i = 0; code == AB_OK && i < order->count; i++) {
+        const ab_order_stream *stream = order->streams[i];
+        order->blocked |= stream->held_count > 0 && !deps_hold(order, stream, held_at(stream, 0));
         code = load(order->streams[i], now, actions);
     }
     return code;

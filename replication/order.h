@@ -75,7 +75,8 @@ typedef struct ab_order {
     uint64_t ring_bytes;
     uint32_t turn; /* stream that is looked at first */
     bool causal;
-    bool force; /* nobody will bring what is missing: dependencies on absent entries do not count */
+    bool blocked; /* something is there that waits for what is not: set by ab_order_pump() */
+    bool force;   /* nobody will bring what is missing: dependencies on absent entries do not count */
 } ab_order;
 
 /** Frees what it holds, not the streams' own memory: the caller frees each after ab_order_stream_clear(). */

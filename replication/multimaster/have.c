@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Frontier exchange: who has what. Part of the multimaster core: one call at a time, no I/O.
+ *
+ * A full HAVE opens a link and is repeated until the peer's has come. After that a HAVE names what changed: at once to
+ * whoever sent the blocks (the confirmation), to the others at most every gossip_ms. Marks of a peer only move
+ * forward, except by the first full one of a link: between two links it may have lost its disk. */
+#include "replication/multimaster/mm.h"
+
+#include <stdlib.h>
+
+void ab_mm_spread(ab_mm *mm, ab_mm_stream *stream)
+{
+    for (uint32_t i = 0; i < mm->peer_count; i++) {
+        if (mm->peers[i].up) {
+            stream->gossip |= ab_mm_bit(&mm->peers[i]);
+        }
+    }
+}
+
+/* Taking */
+
+/* Makes room first, so that taking the message in cannot stop half-way. */
+static int prepare(ab_mm *mm, ab_mm_peer *peer, const ab_mm_message *message, uint64_t now)
+{
+    size_t offset = 0;
+    ab_mm_have have;
+    uint32_t own = 0;
+    while (ab_mm_next_have(message, &offset, &have)) {
+        ab_mm_stream *stream = NULL;
+        if (have.stream.node != mm->self) {
+            continue;
+        }
+        own++;
+        int code = ab_mm_stream_of(mm, have.stream, &stream);
+        if (code == AB_OK) {
+            code = ab_mm_claimed(mm, stream, have.accepted, now);
+        }
+        if (code != AB_OK) {
+            return code;
+        }
+    }
+    int code = ab_marks_reserve(&peer->marks, peer->marks.count + message->have_count);
+    return code == AB_OK ? ab_marks_reserve(&peer->pending, peer->pending.count + own) : code;
+}
+
+static void take_own(ab_mm_peer *peer, const ab_mm_have *have)
+{
+    uint64_t beyond = have->accepted > have->durable ? have->accepted : 0;
+    (void)ab_marks_set(&peer->pending, (ab_mark){have->stream, beyond});
+}
+
+static void take_one(ab_mm *mm, ab_mm_peer *peer, const ab_mm_have *have, bool back, uint64_t now)
+{
+    ab_mark mark = {have->stream, have->durable};
+    (void)(back ? ab_marks_set(&peer->marks, mark) : ab_marks_raise(&peer->marks, mark));
+    if (have->stream.node == mm->self) {
+        take_own(peer, have);
+    }
+    ab_mm_stream *stream = ab_mm_find(mm, have->stream);
+    if (stream == NULL) {
+        return;
+    }
+    if (!ab_mm_same_history(stream, have->durable, have->hash)) {
+        ab_mm_diverge(mm, peer, stream, have->durable, true);
+    }
+    bool final = (have->flags & AB_MM_ENDED) != 0 && have->stream.node == peer->node;
+    if (final && stream->accepted <= have->durable && stream->o.last <= have->durable) {
+        stream->o.ended = have->durable;
+    }
+    ab_mm_confirmed(mm, peer, stream, have->durable, back, now);
+}
+
+/* What a full HAVE does not name, the peer does not have. */
+static void forget_missing(ab_mm *mm, ab_mm_peer *peer, const ab_mm_message *message, uint64_t now)
+{
+    ab_marks_clear(&peer->pending);
+    size_t offset = 0;
+    ab_mm_have have = {.stream = {0, 0}};
+    bool more = ab_mm_next_have(message, &offset, &have);
+    for (uint32_t i = 0; i < mm->order.count; i++) {
+        ab_mm_stream *stream = ab_mm_at(mm, i);
+        while (more &&
+               (have.stream.node < stream->o.stream.node ||
+                (have.stream.node == stream->o.stream.node && have.stream.epoch < stream->o.stream.epoch))) {
+            more = ab_mm_next_have(message, &offset, &have);
+        }
+        bool named =
+            more && have.stream.node == stream->o.stream.node && have.stream.epoch == stream->o.stream.epoch;
+        if (!named) {
+            ab_mm_confirmed(mm, peer, stream, 0, true, now);
+        }
+    }
+    ab_marks_clear(&peer->marks);
+}
+
+int ab_mm_take_have(ab_mm *mm, ab_mm_peer *peer, const ab_mm_message *message, uint64_t now)
+{
+    int code = prepare(mm, peer, message, now);
+    if (code != AB_OK) {
+        return code == AB_ETOOBIG ? AB_EPROTO : code;
+    }
+    bool first_full = (message->flags & AB_MM_FULL) != 0 && !peer->full;
+    if (first_full) {
+        ab_mm_forgive(mm, peer);
+        forget_missing(mm, peer, message, now);
+        peer->full = peer->met = true;
+        peer->hello_at = AB_NEVER;
+    }
+    size_t offset = 0;
+    ab_mm_have have;
+    while (ab_mm_next_have(message, &offset, &have)) {
+        take_one(mm, peer, &have, first_full, now);
+    }
+    peer->owe_full |= (message->flags & AB_MM_ASK) != 0;
+    ab_mm_settle(mm);
+    ab_mm_wants_wake(mm, now);
+    ab_mm_trim_soon(mm, now);
+    return AB_OK;
+}
+
+/* Sending */
+
+static ab_mm_have have_of(const ab_mm *mm, const ab_mm_stream *stream)
+{
+    uint64_t accepted = stream == mm->current ? stream->o.last : stream->accepted;
+    bool ended = stream->own && stream->o.ended != AB_NEVER;
+    return (ab_mm_have){.stream = stream->o.stream,
+                        .durable = stream->o.durable,
+                        .hash = stream->o.durable == stream->o.last ? stream->o.last_hash : 0,
+                        .accepted = accepted > stream->o.durable ? accepted : stream->o.durable,
+                        .flags = ended ? AB_MM_ENDED : 0};
+}
+
+static bool is_named(const ab_mm_stream *stream, uint64_t bit, bool full, bool gossip)
+{
+    return full || (stream->confirm & bit) != 0 || (gossip && (stream->gossip & bit) != 0);
+}
+
+static int send_have(ab_mm *mm, ab_mm_peer *peer, bool full, bool gossip, ab_actions *actions)
+{
+    uint64_t bit = ab_mm_bit(peer);
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < mm->order.count; i++) {
+        count += is_named(ab_mm_at(mm, i), bit, full, gossip);
+    }
+    uint8_t *data = malloc(AB_MM_MESSAGE_BYTES + (size_t)count * AB_MM_HAVE_BYTES);
+    if (data == NULL) {
+        return AB_ENOMEM;
+    }
+    uint32_t flags = (full ? AB_MM_FULL : 0) | (full && (!peer->full || peer->ask) ? AB_MM_ASK : 0);
+    size_t size = ab_mm_encode_have_begin(flags, count, data);
+    for (uint32_t i = 0; i < mm->order.count; i++) {
+        if (is_named(ab_mm_at(mm, i), bit, full, gossip)) {
+            ab_mm_have have = have_of(mm, ab_mm_at(mm, i));
+            size += ab_mm_encode_have(&have, data + size);
+        }
+    }
+    ab_action message = {.type = AB_ACT_MESSAGE, .peer = peer->node, .data = {data, size}};
+    int code = ab_actions_push(actions, &message);
+    free(data);
+    for (uint32_t i = 0; code == AB_OK && i < mm->order.count; i++) {
+        ab_mm_stream *stream = ab_mm_at(mm, i);
+        if (is_named(stream, bit, full, gossip)) {
+            stream->confirm &= ~bit;
+            stream->gossip &= ~bit;
+        }
+    }
+    return code;
+}
+
+static uint64_t named_bits(const ab_mm *mm, bool gossip)
+{
+    uint64_t bits = 0;
+    for (uint32_t i = 0; i < mm->order.count; i++) {
+        bits |= gossip ? ab_mm_at(mm, i)->gossip : ab_mm_at(mm, i)->confirm;
+    }
+    return bits;
+}
+
+static int send_full(ab_mm *mm, ab_mm_peer *peer, uint64_t now, ab_actions *actions)
+{
+    int code = send_have(mm, peer, true, true, actions);
+    if (code != AB_OK) {
+        return code;
+    }
+    peer->owe_full = peer->ask = false;
+    peer->hello_at = AB_NEVER;
+    if (!peer->full) {
+        peer->hello_at = now + ab_mm_jitter(mm, peer->hello_ms);
+        peer->hello_ms = ab_mm_double(mm, peer->hello_ms);
+    }
+    return AB_OK;
+}
+
+int ab_mm_pump_have(ab_mm *mm, ab_mm_peer *peer, uint64_t now, ab_actions *actions)
+{
+    if (!peer->up) {
+        return AB_OK;
+    }
+    if (peer->owe_full || (!peer->full && now >= peer->hello_at)) {
+        return send_full(mm, peer, now, actions);
+    }
+    uint64_t bit = ab_mm_bit(peer);
+    bool gossip = now >= peer->gossip_at && (named_bits(mm, true) & bit) != 0;
+    if (!gossip && (named_bits(mm, false) & bit) == 0) {
+        return AB_OK;
+    }
+    int code = send_have(mm, peer, false, gossip, actions);
+    if (code == AB_OK && gossip) {
+        peer->gossip_at = now + mm->gossip_ms * AB_MM_MS;
+    }
+    return code;
+}
+
+uint64_t ab_mm_have_deadline(const ab_mm *mm, const ab_mm_peer *peer)
+{
+    if (!peer->up) {
+        return AB_NEVER;
+    }
+    uint64_t gossip = (named_bits(mm, true) & ab_mm_bit(peer)) != 0 ? peer->gossip_at : AB_NEVER;
+    return gossip < peer->hello_at ? gossip : peer->hello_at;
+}

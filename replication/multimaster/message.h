@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file message.h
+ * What multimaster cores say to each other, as msgpack. Pure functions on memory.
+ *
+ * Every message is a map with small integers as keys, so that it can gain keys: an unknown key is skipped, an unknown
+ * kind is ignored. Decoding allocates nothing, believes no length before it has seen the bytes, and
+ * looks at a whole message before anything of it counts.
+ */
+#ifndef ANABRANCH_REPLICATION_MULTIMASTER_MESSAGE_H
+#define ANABRANCH_REPLICATION_MULTIMASTER_MESSAGE_H
+
+#include <anabranch/error.h>
+#include <anabranch/types.h>
+
+typedef enum ab_mm_kind {
+    AB_MM_HAVE = 1,    /* up to where the sender has streams */
+    AB_MM_EXPECT = 2,  /* a block came too early: send from `first` on */
+    AB_MM_FETCH = 3,   /* send `first` ... `last` of a stream, whoever wrote it */
+    AB_MM_TRIMMED = 4, /* the answer where that is trimmed: `first` is the last index that is gone */
+    AB_MM_DIVERGED = 5 /* my history of the stream differs from yours at `first`, where mine has `hash` */
+} ab_mm_kind;
+
+/** Flags of a HAVE. */
+#define AB_MM_FULL 1u /* names every stream the sender has */
+#define AB_MM_ASK 2u  /* the sender waits for a full one in return */
+
+/** Flags of one stream in a HAVE. */
+#define AB_MM_ENDED 1u /* from its origin: nothing beyond `durable` exists or ever will */
+
+/** One stream in a HAVE. */
+typedef struct ab_mm_have {
+    ab_stream stream;
+    uint64_t durable;  /* everything up to here survives the sender's crash */
+    uint64_t hash;     /* of the block that ends there; 0: not known */
+    uint64_t accepted; /* taken for logging up to here, >= durable */
+    uint32_t flags;
+} ab_mm_have;
+
+/** Bytes that one stream takes at most, and all the rest of a message. */
+#define AB_MM_HAVE_BYTES 48u
+#define AB_MM_MESSAGE_BYTES 64u
+
+typedef struct ab_mm_message {
+    ab_mm_kind kind;
+    uint32_t flags; /* HAVE */
+    ab_stream stream;
+    uint64_t first;
+    uint64_t last;
+    uint64_t hash;
+    const uint8_t *haves; /* HAVE: encoded, validated */
+    size_t haves_size;
+    uint32_t have_count;
+} ab_mm_message;
+
+/** Writes a message that is not a HAVE. `data` has room for AB_MM_MESSAGE_BYTES. @return its size */
+size_t ab_mm_encode(const ab_mm_message *message, uint8_t *data);
+
+/** Writes a HAVE piece by piece: begin, then `count` streams sorted by stream. `data` has room for
+ * AB_MM_MESSAGE_BYTES + count * AB_MM_HAVE_BYTES. @return bytes written */
+size_t ab_mm_encode_have_begin(uint32_t flags, uint32_t count, uint8_t *data);
+size_t ab_mm_encode_have(const ab_mm_have *have, uint8_t *data);
+
+/** Reads and checks a whole message; views into `bytes`. @return AB_OK; AB_EPROTO (makes no sense);
+ * AB_EUNSUPPORTED (a kind of a later version: ignore it) */
+int ab_mm_decode(ab_bytes bytes, ab_mm_message *message);
+
+/** Next stream of a decoded HAVE; start with *offset = 0. False at the end. */
+bool ab_mm_next_have(const ab_mm_message *message, size_t *offset, ab_mm_have *have);
+
+#endif

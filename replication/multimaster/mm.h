@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file mm.h
+ * The multimaster core as its files see it. One call at a time, no I/O.
+ *
+ * A step takes the event's facts in first, then ab_mm_pump() produces every action that is due. What is due is
+ * read off the state and never queued, and state that says "done" moves only once its action was stored: an action that
+ * could not be stored (out of memory) comes with the next step, and a timer asks for one.
+ */
+#ifndef ANABRANCH_REPLICATION_MULTIMASTER_MM_H
+#define ANABRANCH_REPLICATION_MULTIMASTER_MM_H
+
+#include "replication/frontier.h"
+#include "replication/multimaster/message.h"
+#include "replication/order.h"
+#include "replication/reads.h"
+
+#define AB_MM_MS 1000000ull               /* nanoseconds */
+#define AB_MM_BUSY_MS 5u                  /* first wait after a send that got nowhere */
+#define AB_MM_SEND_LOST_NS 60000000000ull /* AB_EV_SENT that takes longer will not come */
+
+/** Entries that are fetched from a peer: a tail that was lost here, or a damaged block. */
+typedef struct ab_mm_want {
+    struct ab_mm_want *next;
+    uint64_t first;    /* repair: of the damaged range */
+    uint64_t last;     /* of the range, or up to where a peer has the tail */
+    uint64_t expected; /* repair: hash that the block must have, if `expected_known` */
+    uint64_t at;       /* ask then; AB_NEVER: when a peer turns up */
+    uint64_t trimmed;  /* peers (bits) that do not have it any more */
+    uint32_t wait_ms;
+    uint32_t asked; /* position of the peer that was asked last */
+    bool repair;
+    bool expected_known;
+    bool putting; /* AB_ACT_REPAIR is under way */
+    bool told;    /* the operator */
+} ab_mm_want;
+
+/** A stream. The bit sets have one bit per member, by position. */
+typedef struct ab_mm_stream {
+    ab_order_stream o;        /* first: the order holds pointers to it */
+    uint64_t accepted;        /* taken for logging, or sealed, up to here */
+    uint64_t accepted_hash;   /* if `accepted_known` */
+    uint64_t sealed;          /* own: by this run up to here (else what the log had) */
+    uint64_t acked;           /* own: announced */
+    uint64_t probe;           /* read back the info at this index; 0: none */
+    uint64_t probe_again;     /* one is under way: given up then; 0: none under way */
+    uint64_t confirm;         /* tell them at once how far we have it durable */
+    uint64_t owed;            /* tell them once what they sent is durable */
+    uint64_t gossip;          /* tell them some time */
+    uint64_t expect;          /* tell them what comes next */
+    uint64_t diverged;        /* their history is another one */
+    uint64_t diverged_tell;   /* ... and they do not know */
+    uint64_t diverged_report; /* ... and the operator does not know */
+    uint64_t diverged_at;
+    ab_mm_want *wants;
+    bool own;
+    bool accepted_known;
+} ab_mm_stream;
+
+/** What is being sent to a peer of one stream. */
+typedef struct ab_mm_sync {
+    ab_mm_stream *stream;
+    uint64_t mark;     /* confirmed durable by the peer */
+    uint64_t next;     /* to send */
+    uint64_t limit;    /* last to send; AB_NEVER for our own streams */
+    uint64_t expected; /* the last EXPECT that was obeyed, since the last progress */
+    uint64_t once;     /* a single block that was asked for, by its first index; 0: none */
+    uint64_t once_last;
+    uint64_t bytes; /* in flight */
+    uint64_t retry_at;
+    uint64_t hold_at; /* outstanding: its end is given up then; else: do not send before */
+    uint32_t blocks;  /* in flight */
+    uint32_t wait_ms; /* for a confirmation */
+    uint32_t busy_ms;
+    uint32_t retries;
+    int code;
+    bool outstanding; /* AB_ACT_SEND is under way */
+    bool once_out;    /* ... for `once` */
+    bool stale;       /* ... and its outcome no longer counts */
+    bool told;        /* the operator, of `code` */
+} ab_mm_sync;
+
+/** Another member. */
+typedef struct ab_mm_peer {
+    uint32_t node;
+    uint8_t position; /* its bit */
+    bool active;      /* counts for trimming */
+    bool up;
+    bool full;     /* its full HAVE came over this link */
+    bool met;      /* a full HAVE of it came since this core was created */
+    bool owe_full; /* our full HAVE is due */
+    bool ask;      /* ... and shall ask for its again */
+    uint64_t heard;
+    uint64_t hello_at;  /* send ours again unless theirs has come; AB_NEVER */
+    uint64_t gossip_at; /* not before */
+    uint32_t hello_ms;
+    uint32_t sync_count;
+    ab_mm_sync *syncs;
+    ab_marks marks;   /* what it has durable */
+    ab_marks pending; /* of our streams: what it has beyond that */
+} ab_mm_peer;
+
+typedef struct ab_mm {
+    ab_order order;
+    ab_reads reads;
+    ab_marks carried; /* dependency marks that blocks of the current stream carried in this run */
+    ab_marks sealing; /* what seal() handed out last */
+    ab_mm_stream *current;
+    ab_mm_peer *peers;
+    uint64_t random;
+    uint64_t trim_at;  /* AB_NEVER: nothing new */
+    uint64_t again_at; /* an action could not be stored */
+    uint64_t stuck_at; /* blocks wait for others: compare frontiers with everybody; AB_NEVER */
+    uint64_t window_bytes;
+    uint32_t peer_count;
+    uint32_t window_blocks;
+    uint32_t retry_min_ms;
+    uint32_t retry_max_ms;
+    uint32_t gossip_ms;
+    uint32_t self;
+    uint32_t wall_seconds;
+    uint32_t seen_epoch; /* the highest of ours that anybody knows */
+    uint8_t self_position;
+    bool kept; /* the epoch is the stored one */
+    bool started;
+    bool announced;
+    bool new_epoch; /* the current stream must not be written to any more */
+    bool causal;
+} ab_mm;
+
+/* core.c */
+ab_mm_peer *ab_mm_peer_of(ab_mm *mm, uint32_t node);
+ab_mm_stream *ab_mm_find(const ab_mm *mm, ab_stream stream);
+int ab_mm_stream_of(ab_mm *mm, ab_stream name, ab_mm_stream **found); /* makes it if needed */
+ab_mm_stream *ab_mm_at(const ab_mm *mm, uint32_t position);
+uint64_t ab_mm_bit(const ab_mm_peer *peer);
+uint64_t ab_mm_jitter(ab_mm *mm, uint32_t ms); /* nanoseconds, 3/4 to 5/4 of it */
+uint32_t ab_mm_double(const ab_mm *mm, uint32_t ms);
+void ab_mm_heard(ab_mm *mm, ab_mm_peer *peer, uint64_t now);
+int ab_mm_send_message(const ab_mm_message *message, uint32_t peer, ab_actions *actions);
+int ab_mm_report(ab_severity severity, int code, ab_mark mark, uint32_t peer, const char *text,
+                 ab_actions *actions);
+
+/* have.c: who has what */
+int ab_mm_take_have(ab_mm *mm, ab_mm_peer *peer, const ab_mm_message *message, uint64_t now);
+int ab_mm_pump_have(ab_mm *mm, ab_mm_peer *peer, uint64_t now, ab_actions *actions);
+uint64_t ab_mm_have_deadline(const ab_mm *mm, const ab_mm_peer *peer);
+void ab_mm_spread(ab_mm *mm, ab_mm_stream *stream); /* its durable mark or end is news */
+
+/* send.c: from us to a peer */
+void ab_mm_sent(ab_mm *mm, ab_mm_peer *peer, const ab_event *event, uint64_t now);
+void ab_mm_take_expect(ab_mm_peer *peer, ab_mm_stream *stream, uint64_t first);
+int ab_mm_take_fetch(ab_mm *mm, ab_mm_peer *peer, const ab_mm_message *message);
+void ab_mm_confirmed(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream, uint64_t upto, bool back,
+                     uint64_t now);
+void ab_mm_sync_alive(ab_mm *mm, ab_mm_peer *peer, uint64_t now);
+void ab_mm_sync_down(ab_mm_peer *peer);
+int ab_mm_pump_send(ab_mm *mm, ab_mm_peer *peer, uint64_t now, ab_actions *actions);
+uint64_t ab_mm_send_deadline(const ab_mm_peer *peer);
+ab_mm_sync *ab_mm_sync_of(const ab_mm_peer *peer, const ab_mm_stream *stream);
+
+/* receive.c: from a peer to us */
+int ab_mm_take_block(ab_mm *mm, ab_mm_peer *peer, const ab_event *event, uint64_t now, ab_actions *actions);
+int ab_mm_pump_expect(ab_mm *mm, ab_mm_peer *peer, ab_actions *actions);
+
+/* diverged.c: two histories under one name */
+void ab_mm_diverge(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream, uint64_t index, bool tell);
+void ab_mm_forgive(ab_mm *mm, ab_mm_peer *peer);
+bool ab_mm_same_history(const ab_mm_stream *stream, uint64_t index, uint64_t hash);
+int ab_mm_pump_diverged(ab_mm *mm, ab_mm_peer *peer, ab_actions *actions);
+
+/* epoch.c: our own streams */
+int ab_mm_pump_epoch(ab_mm *mm, ab_actions *actions);
+int ab_mm_claimed(ab_mm *mm, ab_mm_stream *stream, uint64_t upto, uint64_t now);
+void ab_mm_settle(ab_mm *mm);
+int ab_mm_seal(ab_mm *mm, uint64_t first, uint64_t last, ab_frontier *deps);
+int ab_mm_pump_acked(ab_mm *mm, ab_actions *actions);
+
+/* repair.c: what is fetched */
+int ab_mm_want_tail(ab_mm *mm, ab_mm_stream *stream, uint64_t upto, uint64_t now);
+int ab_mm_bad(ab_mm *mm, ab_mm_stream *stream, const ab_event *event, uint64_t now, ab_actions *actions);
+void ab_mm_repaired(ab_mm *mm, ab_mm_stream *stream, const ab_block_info *block);
+int ab_mm_repair_with(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream, const ab_event *event,
+                      ab_actions *actions, bool *taken);
+void ab_mm_learn(ab_mm_stream *stream, const ab_block_info *block);
+void ab_mm_probe(ab_mm_stream *stream, uint64_t index);
+void ab_mm_probed(ab_mm_stream *stream, const ab_event *event);
+void ab_mm_take_trimmed(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream);
+void ab_mm_want_progress(ab_mm *mm, ab_mm_stream *stream, uint64_t now);
+void ab_mm_wants_wake(ab_mm *mm, uint64_t now);
+int ab_mm_pump_wants(ab_mm *mm, uint64_t now, ab_actions *actions);
+uint64_t ab_mm_want_deadline(const ab_mm_stream *stream);
+bool ab_mm_damaged(const ab_mm_stream *stream);
+void ab_mm_wants_free(ab_mm_stream *stream);
+
+/* trim.c */
+uint64_t ab_mm_safe(const ab_mm *mm, const ab_mm_stream *stream);
+void ab_mm_trim_soon(ab_mm *mm, uint64_t now);
+int ab_mm_pump_trim(ab_mm *mm, uint64_t now, ab_actions *actions);
+
+/* status.c */
+void ab_mm_streams(const void *core, ab_stream_status_fn fn, void *arg);
+void ab_mm_peers(const void *core, ab_peer_status_fn fn, void *arg);
+
+#endif

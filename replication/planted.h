@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file planted.h
+ * Faults that the simulator's self-tests plant in the cores, to prove that its checker sees them. Compiled in
+ * only with AB_PLANTED, into a second copy of the objects; in the library every question is a constant `false`.
+ */
+#ifndef ANABRANCH_REPLICATION_PLANTED_H
+#define ANABRANCH_REPLICATION_PLANTED_H
+
+#include <stdbool.h>
+
+typedef enum ab_planted_fault {
+    AB_PLANTED_NONE = 0,
+    AB_PLANTED_SKIPPED_DEDUP, /* a block that is there already is logged again */
+    AB_PLANTED_INDEX_REUSE,   /* the epoch is kept though the tail may be lost */
+    AB_PLANTED_NO_CAUSAL,     /* dependency marks are not waited for */
+    AB_PLANTED_LOST_RETRY,    /* what was sent and not confirmed is never sent again */
+    AB_PLANTED_TRIM_BEYOND,   /* one member does not count for trimming */
+    AB_PLANTED_NO_CHAIN,      /* a block is logged whatever the hash of the block before it */
+    AB_PLANTED_COUNT
+} ab_planted_fault;
+
+#ifdef AB_PLANTED
+extern ab_planted_fault ab_planted_now;
+
+static inline bool ab_planted(ab_planted_fault fault)
+{
+    return ab_planted_now == fault;
+}
+#else
+static inline bool ab_planted(ab_planted_fault fault)
+{
+    (void)fault;
+    return false;
+}
+#endif
+
+#endif
