@@ -1,0 +1,1 @@
+ab_fuzz(NAME block SOURCES block.c LIBS ab_wal)
