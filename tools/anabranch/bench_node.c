@@ -251,12 +251,31 @@ static int await_equal(struct child *child, const struct ab_bench_await *await, 
     return 0;
 }
 
+static bool print_metric(void *arg, const ab_metric *metric)
+{
+    const struct child *child = arg;
+    if (metric->value > 0) {
+        fprintf(stderr, "anabranch bench: node %u: %s", child->setup->id, metric->name);
+        if (metric->group) {
+            fprintf(stderr, " group %" PRIu64, metric->group);
+        }
+        if (metric->peer) {
+            fprintf(stderr, " peer %u", metric->peer);
+        }
+        fprintf(stderr, " %.15g\n", metric->value);
+    }
+    return true;
+}
+
 static int take_stats(struct child *child)
 {
     struct ab_bench_stats *stats = &child->stats;
     ab_bench_usage_get(&stats->usage);
     ab_bench_usage_since(&stats->usage, &child->usage);
     stats->sent_bytes = links(child).sent - child->sent;
+    if (child->setup->verbose) {
+        ab_node_metrics(child->node, print_metric, child);
+    }
     return ab_bench_answer(AB_BENCH_MSG_STATS, stats, sizeof *stats);
 }
 

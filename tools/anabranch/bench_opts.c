@@ -27,7 +27,7 @@ void ab_bench_opts_init(struct ab_bench_opts *opts)
     opts->load.groups = 1;
     opts->load.writers = 1;
     opts->load.batch = 100;
-    opts->load.in_flight = 12800;
+    opts->load.in_flight = 4000;
     opts->load.payload = 100;
     opts->load.duration_ns = 5000ull * NS_PER_MS;
     opts->load.durability = AB_DURABILITY_SYNC;
@@ -77,7 +77,7 @@ void ab_bench_help(FILE *out)
         "  --writers N        threads that write (1)\n"
         "  --batch N          entries per ab_write_many (100)\n"
         "  --payload N        bytes per entry, at least 16 (100)\n"
-        "  --in-flight N      entries a writer may have outstanding; completions make room for more (12800)\n"
+        "  --in-flight N      entries a writer may have outstanding; completions make room for more (4000)\n"
         "  --rate N           entries per second; latency then counts from when a call was due, so that a\n"
         "                     stall is charged to all calls it delayed (default: as fast as it goes, and\n"
         "                     latency counts from the call)\n"
@@ -102,7 +102,7 @@ void ab_bench_help(FILE *out)
         "\n"
         "Output:\n"
         "  --json             everything measured, per round and as medians, as JSON\n"
-        "  --verbose          warnings of the nodes, and each step, on standard error\n"
+        "  --verbose          warnings and metrics of the nodes, and each run, on standard error\n"
         "  --help             this text\n"
         "\n"
         "How to read the figures:\n"
