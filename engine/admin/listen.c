@@ -94,23 +94,17 @@ static int listen_in(int dir_fd, const char *dir, int *out, ab_message *message)
     return AB_OK;
 }
 
-int ab_admin_listen(const char *dir, int *fd, ab_message *message)
+int ab_admin_listen(const char *dir, int *dir_fd, int *fd, ab_message *message)
 {
     *fd = -1;
-    int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir_fd < 0) {
+    *dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*dir_fd < 0) {
         return fail(message, AB_EIO, dir, "its directory cannot be opened", errno);
     }
-    int code = listen_in(dir_fd, dir, fd, message);
-    close(dir_fd);
-    return code;
+    return listen_in(*dir_fd, dir, fd, message);
 }
 
-void ab_admin_unlink(const char *dir)
+void ab_admin_unlink(int dir_fd)
 {
-    int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir_fd >= 0) {
-        unlinkat(dir_fd, socket_name, 0);
-        close(dir_fd);
-    }
+    unlinkat(dir_fd, socket_name, 0);
 }

@@ -35,7 +35,7 @@ typedef struct client {
 
 struct ab_admin {
     ab_node *node;
-    char *dir;
+    int dir_fd;
     ab_admin_callbacks callbacks;
     ab_admin_limits limits;
     int listen_fd;
@@ -329,17 +329,18 @@ static void admin_free(ab_admin *admin)
     }
     if (admin->listen_fd >= 0) {
         close(admin->listen_fd);
-        ab_admin_unlink(admin->dir);
+        ab_admin_unlink(admin->dir_fd);
+    }
+    if (admin->dir_fd >= 0) {
+        close(admin->dir_fd);
     }
     if (admin->wake_fd >= 0) {
         close(admin->wake_fd);
     }
-    free(admin->dir);
     free(admin);
 }
 
-static ab_admin *admin_new(ab_node *node, const char *dir, const ab_admin_callbacks *callbacks,
-                           const ab_admin_limits *limits)
+static ab_admin *admin_new(ab_node *node, const ab_admin_callbacks *callbacks, const ab_admin_limits *limits)
 {
     ab_admin *admin = calloc(1, sizeof *admin);
     if (admin == NULL) {
@@ -347,9 +348,9 @@ static ab_admin *admin_new(ab_node *node, const char *dir, const ab_admin_callba
     }
     admin->node = node;
     admin->limits = *limits;
+    admin->dir_fd = -1;
     admin->listen_fd = -1;
     admin->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    admin->dir = strdup(dir);
     if (callbacks != NULL) {
         admin->callbacks = *callbacks;
     }
@@ -358,7 +359,7 @@ static ab_admin *admin_new(ab_node *node, const char *dir, const ab_admin_callba
         admin->clients[i].node = node;
         ab_out_init(&admin->clients[i].out);
     }
-    if (admin->dir == NULL || admin->wake_fd < 0) {
+    if (admin->wake_fd < 0) {
         admin_free(admin);
         return NULL;
     }
@@ -368,9 +369,10 @@ static ab_admin *admin_new(ab_node *node, const char *dir, const ab_admin_callba
 int ab_admin_start_limited(ab_node *node, const char *data_dir, const ab_admin_callbacks *callbacks,
                            const ab_admin_limits *limits, ab_admin **out, ab_message *message)
 {
-    ab_admin *admin = admin_new(node, data_dir, callbacks, limits);
+    ab_admin *admin = admin_new(node, callbacks, limits);
     *out = NULL;
-    int code = admin != NULL ? ab_admin_listen(data_dir, &admin->listen_fd, message) : AB_ENOMEM;
+    int code =
+        admin != NULL ? ab_admin_listen(data_dir, &admin->dir_fd, &admin->listen_fd, message) : AB_ENOMEM;
     code = code != AB_OK ? code : start_thread(&admin->thread, serve, admin);
     if (code == AB_OK) {
         *out = admin;

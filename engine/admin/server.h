@@ -22,10 +22,11 @@ typedef struct ab_admin_limits {
 int ab_admin_start_limited(ab_node *node, const char *data_dir, const ab_admin_callbacks *callbacks,
                            const ab_admin_limits *limits, ab_admin **admin, ab_message *message);
 
-/** Makes the listening socket DIR/admin.sock. *fd is -1 on error. */
-int ab_admin_listen(const char *dir, int *fd, ab_message *message);
+/** Makes the listening socket DIR/admin.sock. Both descriptors are the caller's, also on error; -1: not opened. The
+ * directory's stays open: its path may be relative, or be renamed, until the socket is removed. */
+int ab_admin_listen(const char *dir, int *dir_fd, int *fd, ab_message *message);
 
-/** Removes DIR/admin.sock. */
-void ab_admin_unlink(const char *dir);
+/** Removes admin.sock. */
+void ab_admin_unlink(int dir_fd);
 
 #endif

@@ -23,6 +23,7 @@ typedef struct comparison {
     const json_t *rows[CLI_NODES_MAX];    /* digest of node i; NULL: the group is not open there */
     const json_t *answers[CLI_NODES_MAX]; /* of node i */
     size_t count;
+    size_t known; /* that gave a digest */
     verdict verdict;
 } comparison;
 
@@ -53,24 +54,27 @@ static bool known(const json_t *row)
     return row != NULL && row_good(row, "code");
 }
 
+/* Over the nodes that gave a digest; one that does not is a problem of its own. */
 static verdict judge(const comparison *c)
 {
-    const json_t *first = c->rows[0];
-    verdict result = EQUAL;
+    const json_t *first = NULL;
+    verdict result = UNKNOWN;
     for (size_t i = 0; i < c->count; i++) {
         const json_t *row = c->rows[i];
         if (row != NULL && strcmp(row_text(row, "code"), "AB_ETIMEDOUT") == 0) {
             return MOVING; /* its apply thread is busy */
         }
         if (!known(row)) {
-            result = UNKNOWN;
-        } else if (result == EQUAL &&
-                   !json_equal(json_object_get(row, "frontier"), json_object_get(first, "frontier"))) {
-            result = MOVING;
+            continue;
         }
-    }
-    for (size_t i = 1; i < c->count && result == EQUAL; i++) {
-        result = strcmp(row_text(c->rows[i], "digest"), row_text(first, "digest")) == 0 ? EQUAL : DIFFERS;
+        if (first == NULL) {
+            first = row;
+            result = EQUAL;
+        } else if (!json_equal(json_object_get(row, "frontier"), json_object_get(first, "frontier"))) {
+            return MOVING;
+        } else if (strcmp(row_text(row, "digest"), row_text(first, "digest")) != 0) {
+            result = DIFFERS;
+        }
     }
     return result;
 }
@@ -87,6 +91,7 @@ static comparison compare(const report *r, uint64_t group)
         if (c.rows[c.count] != NULL && c.name[0] == '\0') {
             c.name = row_text(c.rows[c.count], "name");
         }
+        c.known += known(c.rows[c.count]);
         c.count++;
     }
     c.verdict = judge(&c);
@@ -148,14 +153,14 @@ static const char *majority(const comparison *c)
     for (size_t i = 0; i < c->count; i++) {
         const char *digest = row_text(c->rows[i], "digest");
         size_t votes = 0;
-        for (size_t k = 0; k < c->count; k++) {
+        for (size_t k = 0; known(c->rows[i]) && k < c->count; k++) {
             votes += strcmp(row_text(c->rows[k], "digest"), digest) == 0;
         }
         if (votes > most) {
             best = digest;
             most = votes;
             tie = false;
-        } else if (votes == most && strcmp(digest, best) != 0) {
+        } else if (votes > 0 && votes == most && strcmp(digest, best) != 0) {
             tie = true;
         }
     }
@@ -168,6 +173,9 @@ static void say_differs(report *r, const comparison *c)
     for (size_t i = 0; i < c->count; i++) {
         char name[512];
         report_name(c->answers[i], name, sizeof name);
+        if (!known(c->rows[i])) {
+            continue;
+        }
         if (most == NULL) {
             report_problem(r,
                            "group %" PRIu64 " (%s): replicas differ at the same frontier: %s has digest %s",
@@ -226,27 +234,26 @@ static void say_unknown(report *r, const comparison *c)
 static void say(void *arg, const comparison *c)
 {
     report *r = arg;
-    switch (c->verdict) {
-    case DIFFERS:
+    if (c->verdict == DIFFERS) {
         say_differs(r, c);
-        return;
-    case MOVING:
+    } else if (c->verdict == MOVING) {
         say_moving(r, c);
-        return;
-    case UNKNOWN:
-        say_unknown(r, c);
-        return;
-    case EQUAL:
-        return;
     }
+    say_unknown(r, c);
 }
 
 static const char *result_of(const comparison *c, size_t i)
 {
     const char *most;
+    if (c->rows[i] == NULL && row_bool(c->answers[i], "running") && row_good(c->answers[i], "code")) {
+        return "not open";
+    }
+    if (!known(c->rows[i]) && c->verdict != MOVING) {
+        return "unknown";
+    }
     switch (c->verdict) {
     case EQUAL:
-        return c->count > 1 ? "equal" : "alone";
+        return c->known > 1 ? "equal" : "alone";
     case MOVING:
         return "still moving";
     case DIFFERS:
@@ -255,7 +262,7 @@ static const char *result_of(const comparison *c, size_t i)
     case UNKNOWN:
         break;
     }
-    return known(c->rows[i]) ? "not compared" : "unknown";
+    return "unknown";
 }
 
 static void add_rows(void *arg, const comparison *c)
@@ -283,8 +290,10 @@ static void add_rows(void *arg, const comparison *c)
 static void add_json(void *arg, const comparison *c)
 {
     static const char *const names[] = {"equal", "differs", "moving", "unknown"};
+    bool incomplete = c->verdict == EQUAL && c->known < c->count;
     json_array_append_new(arg, json_pack("{s:o, s:o, s:s}", "group", json_uint(c->group), "name",
-                                         json_text(c->name, strlen(c->name)), "result", names[c->verdict]));
+                                         json_text(c->name, strlen(c->name)), "result",
+                                         incomplete ? "incomplete" : names[c->verdict]));
 }
 
 /* Asks all nodes once. @return false: out of memory */

@@ -14,6 +14,7 @@ typedef struct printing {
     char *scratch; /* room for the payload as bytes and as text */
     size_t scratch_size;
     uint64_t faults;
+    uint64_t entries;
     bool begun;
 } printing;
 
@@ -79,6 +80,7 @@ static bool on_row(void *arg, json_t *row)
 {
     printing *p = arg;
     p->faults += row_is(row, "fault");
+    p->entries += row_is(row, "entry");
     if (!row_is(row, "fault") && !row_is(row, "entry")) {
         return true;
     }
@@ -117,6 +119,11 @@ static int print_log(const options *o, const char *data_dir)
     if (p.faults > 0) {
         complain("%s: %" PRIu64 " ranges of the log cannot be read (anabranch verify tells all)", data_dir,
                  p.faults);
+    }
+    if (code == AB_OK && p.entries + p.faults == 0 && !o->json) {
+        char name[256];
+        text_quote(data_dir, strlen(data_dir), name, sizeof name);
+        printf("%s: no such entries in the log\n", name);
     }
     source_close(&s);
     free(p.scratch);
