@@ -117,12 +117,26 @@ static void on_open(ab_group *group, ab_group_peer *peer, ab_bytes bytes)
     step_peer(group, peer->node, AB_EV_PEER_UP);
 }
 
+/* A group that is still recovering is registered but has no core: to its peers it is not open, or they would take for
+ * heard what nobody hears. ab_group_announce() tells them when it is. */
+static bool has_core(ab_group *group)
+{
+    pthread_mutex_lock(&group->core_lock);
+    bool has = group->core != NULL;
+    pthread_mutex_unlock(&group->core_lock);
+    return has;
+}
+
 static int on_message(void *ctx, uint32_t peer_id, uint64_t group_id, ab_bytes bytes)
 {
     ab_node *node = ctx;
     ab_group *group = ab_group_get(node, group_id);
     if (group == NULL) {
         return AB_OK; /* not open here; it is told when it is */
+    }
+    if (!has_core(group)) {
+        ab_group_unref(group);
+        return AB_OK;
     }
     ab_group_peer *peer = find_peer(group, peer_id);
     const uint8_t *kind = bytes.data;
@@ -177,7 +191,7 @@ static void each_group_of(ab_node *node, uint32_t peer, void (*fn)(ab_group *, a
     size_t count = HASH_COUNT(node->groups), used = 0;
     ab_group **groups = malloc((count + 1) * sizeof(ab_group *));
     for (ab_group *group = node->groups; groups != NULL && group != NULL; group = group->hh.next) {
-        if (find_peer(group, peer) != NULL && !atomic_load(&group->closing)) {
+        if (find_peer(group, peer) != NULL && ab_group_is_open(group)) {
             ab_group_ref(group);
             groups[used++] = group;
         }
@@ -196,7 +210,9 @@ static void each_group_of(ab_node *node, uint32_t peer, void (*fn)(ab_group *, a
 
 static void ask_open(ab_group *group, ab_group_peer *peer)
 {
-    send_open(group, peer->node, true);
+    if (has_core(group)) {
+        send_open(group, peer->node, true);
+    }
 }
 
 /* Remembers which store the peer has: another one under the same id means that its disk was replaced. */
