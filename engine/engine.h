@@ -107,6 +107,7 @@ struct ab_group {
     ab_apply_order apply_order;
     UT_hash_handle hh;
     atomic_uint refs;
+    atomic_bool ready; /* recovered: peers, lookups and lists may see it */
     atomic_bool closing;
 
     /* core lock */
@@ -242,6 +243,7 @@ struct ab_node {
     atomic_bool closing;
     atomic_int log_code;
 
+    pthread_mutex_t opening; /* held while a group is being opened; before all other locks */
     pthread_rwlock_t registry;
     ab_group *groups;
     ab_backend_entry *backends;
@@ -272,6 +274,7 @@ uint64_t ab_wall_ms(void);
 
 /* group.c */
 ab_group *ab_group_get(ab_node *node, uint64_t id); /* takes a reference; NULL if there is none */
+bool ab_group_is_open(const ab_group *group);       /* recovered and not closing */
 void ab_group_ref(ab_group *group);
 void ab_group_unref(ab_group *group);
 

@@ -50,12 +50,17 @@ static bool try_ref(ab_group *group)
     return false;
 }
 
+bool ab_group_is_open(const ab_group *group)
+{
+    return atomic_load(&group->ready) && !atomic_load(&group->closing);
+}
+
 ab_group *ab_group_get(ab_node *node, uint64_t id)
 {
     ab_group *group = NULL;
     pthread_rwlock_rdlock(&node->registry);
     HASH_FIND(hh, node->groups, &id, sizeof id, group);
-    if (group != NULL && !try_ref(group)) {
+    if (group != NULL && (!atomic_load(&group->ready) || !try_ref(group))) {
         group = NULL;
     }
     pthread_rwlock_unlock(&node->registry);
@@ -67,7 +72,7 @@ ab_group *ab_group_find(ab_node *node, uint64_t id)
     ab_group *group = NULL;
     pthread_rwlock_rdlock(&node->registry);
     HASH_FIND(hh, node->groups, &id, sizeof id, group);
-    if (group != NULL && atomic_load(&group->closing)) {
+    if (group != NULL && !ab_group_is_open(group)) {
         group = NULL;
     }
     pthread_rwlock_unlock(&node->registry);
@@ -78,7 +83,7 @@ void ab_group_list(ab_node *node, ab_group_fn fn, void *arg)
 {
     pthread_rwlock_rdlock(&node->registry);
     for (ab_group *group = node->groups; group != NULL; group = group->hh.next) {
-        if (!atomic_load(&group->closing) && !fn(arg, group)) {
+        if (ab_group_is_open(group) && !fn(arg, group)) {
             break;
         }
     }
@@ -131,6 +136,7 @@ static ab_group *new_group(ab_node *node, const ab_group_config *config, const a
     }
     group->node = node;
     group->id = config->id;
+    group->instance = node->seed ^ ab_monotonic_ns();
     strncpy(group->name, config->name, AB_NAME_MAX);
     group->sm = sm;
     group->sm_ctx = ctx;
@@ -166,12 +172,31 @@ static int register_group(ab_node *node, ab_group *group, ab_message *message)
         HASH_ADD(hh, node->groups, id, sizeof group->id, group);
         code = group->hh.tbl == NULL ? AB_ENOMEM : AB_OK;
     }
-    pthread_rwlock_unlock(&node->registry);
     if (code == AB_EEXIST) {
         ab_message_set(message, "group %s: id %llu is open already%s", group->name,
                        (unsigned long long)group->id, atomic_load(&old->closing) ? " (still closing)" : "");
     }
+    pthread_rwlock_unlock(&node->registry);
     return code;
+}
+
+/* On error the group is gone. */
+static int register_and_recover(ab_node *node, ab_group *group, ab_message *message)
+{
+    int code = register_group(node, group, message);
+    if (code != AB_OK) {
+        destroy(group);
+        return code;
+    }
+    code = ab_group_recover(group, message);
+    if (code != AB_OK) {
+        atomic_store(&group->closing, true);
+        ab_group_unref(group);
+        return code;
+    }
+    atomic_store(&group->ready, true);
+    ab_group_announce(group);
+    return AB_OK;
 }
 
 int ab_group_open(ab_node *node, const ab_group_config *config, const ab_statemachine *sm, void *ctx,
@@ -204,20 +229,13 @@ int ab_group_open(ab_node *node, const ab_group_config *config, const ab_statema
         return AB_ENOMEM;
     }
     group->backend = backend;
-    code = register_group(node, group, message);
-    if (code != AB_OK) {
-        destroy(group);
-        return code;
+    pthread_mutex_lock(&node->opening); /* a node does not close while a group is half open */
+    code = register_and_recover(node, group, message);
+    pthread_mutex_unlock(&node->opening);
+    if (code == AB_OK) {
+        *group_out = group;
     }
-    code = ab_group_recover(group, message);
-    if (code != AB_OK) {
-        atomic_store(&group->closing, true);
-        ab_group_unref(group);
-        return code;
-    }
-    ab_group_announce(group);
-    *group_out = group;
-    return AB_OK;
+    return code;
 }
 
 /* The core is gone for everybody who comes later. */

@@ -124,7 +124,7 @@ void ab_node_metrics(const ab_node *const_node, ab_metric_fn fn, void *arg)
     }
     pthread_rwlock_rdlock(&node->registry);
     for (const ab_group *group = node->groups; group != NULL; group = group->hh.next) {
-        if (!atomic_load(&group->closing) && !group_metrics(group, fn, arg)) {
+        if (ab_group_is_open(group) && !group_metrics(group, fn, arg)) {
             break;
         }
     }

@@ -209,6 +209,7 @@ static void free_node(ab_node *node)
     }
     ab_cache_free(&node->cache);
     pthread_rwlock_destroy(&node->registry);
+    pthread_mutex_destroy(&node->opening);
     pthread_mutex_destroy(&node->message_lock);
     free_config(&node->config);
     free(node);
@@ -245,6 +246,7 @@ static ab_node *new_node(const ab_node_config *config)
     if (getrandom(&node->seed, sizeof node->seed, 0) != (ssize_t)sizeof node->seed) {
         node->seed = node->opened_ns;
     }
+    pthread_mutex_init(&node->opening, NULL);
     pthread_rwlock_init(&node->registry, NULL);
     pthread_mutex_init(&node->message_lock, NULL);
     ab_cache_init(&node->cache, config->memory_budget / CACHE_SHARE);
@@ -314,9 +316,9 @@ int ab_node_close(ab_node *node)
     if (node == NULL) {
         return AB_EINVAL;
     }
-    pthread_rwlock_wrlock(&node->registry); /* no group is registered after this */
+    pthread_mutex_lock(&node->opening); /* no group is registered after this */
     bool again = atomic_exchange(&node->closing, true);
-    pthread_rwlock_unlock(&node->registry);
+    pthread_mutex_unlock(&node->opening);
     if (again) {
         return AB_ECLOSED;
     }

@@ -269,7 +269,6 @@ static int start_core(ab_group *group, ab_message *message)
 
 int ab_group_recover(ab_group *group, ab_message *message)
 {
-    group->instance = group->node->seed ^ ab_monotonic_ns();
     int code = open_statemachine(group, message);
     if (code != AB_OK) {
         return code;

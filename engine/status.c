@@ -27,7 +27,7 @@ void ab_node_get_status(const ab_node *const_node, ab_node_status *status)
     memcpy(status->store_id, node->origin.store_id, sizeof status->store_id);
     pthread_rwlock_rdlock(&node->registry);
     for (const ab_group *group = node->groups; group != NULL; group = group->hh.next) {
-        status->groups += !atomic_load(&group->closing);
+        status->groups += ab_group_is_open(group);
     }
     pthread_rwlock_unlock(&node->registry);
     ab_transport_links(node->transport, count_up, &status->peers_up);
