@@ -141,7 +141,7 @@ typedef struct ab_check_report {
     uint64_t last_page;
 } ab_check_report;
 /* Pages of trees that a check at open reads at most: 32 MB, some 30 ms. Beyond it "blocks" is skipped. */
-#define AB_CHECK_BUDGET 8192u
+#define AB_CHECK_BUDGET 32768u
 /* @return AB_OK, AB_ECORRUPT, AB_EVERSION, AB_EIO, AB_ENOMEM */
 int ab_check_file(const char *path, uint64_t budget, ab_check_report *report, ab_message *message);
 
