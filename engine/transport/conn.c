@@ -90,9 +90,6 @@ void ab_conn_close(ab_conn *conn)
     end_stall(conn);
     drop_queues(conn);
     unlink_conn(conn);
-    if (conn->stranger) {
-        conn->loop->strangers--;
-    }
     uv_close((uv_handle_t *)&conn->timer, on_closed);
     uv_close((uv_handle_t *)&conn->tcp, on_closed);
 }
@@ -113,25 +110,29 @@ void ab_conn_deadline(ab_conn *conn, uint64_t ms)
     uv_timer_start(&conn->timer, on_deadline, ms, 0);
 }
 
-void ab_conn_address(ab_conn *conn)
+void ab_address_text(const struct sockaddr *name, char text[64])
 {
-    struct sockaddr_storage name;
-    int size = sizeof(name);
     char host[INET6_ADDRSTRLEN] = "?";
     unsigned port = 0;
+    if (name->sa_family == AF_INET) {
+        (void)uv_ip4_name((const struct sockaddr_in *)name, host, sizeof(host));
+        port = ntohs(((const struct sockaddr_in *)name)->sin_port);
+    } else if (name->sa_family == AF_INET6) {
+        (void)uv_ip6_name((const struct sockaddr_in6 *)name, host, sizeof(host));
+        port = ntohs(((const struct sockaddr_in6 *)name)->sin6_port);
+    }
+    (void)snprintf(text, 64, strchr(host, ':') != NULL ? "[%s]:%u" : "%s:%u", host, port);
+}
+
+void ab_conn_address(ab_conn *conn)
+{
+    ab_address name;
+    int size = sizeof(name);
     (void)uv_tcp_nodelay(&conn->tcp, 1);
     (void)uv_tcp_keepalive(&conn->tcp, 1, KEEPALIVE_S);
-    if (uv_tcp_getpeername(&conn->tcp, (struct sockaddr *)&name, &size) != 0) {
-        return;
+    if (uv_tcp_getpeername(&conn->tcp, &name.any, &size) == 0) {
+        ab_address_text(&name.any, conn->address);
     }
-    if (name.ss_family == AF_INET) {
-        (void)uv_ip4_name((struct sockaddr_in *)&name, host, sizeof(host));
-        port = ntohs(((struct sockaddr_in *)&name)->sin_port);
-    } else if (name.ss_family == AF_INET6) {
-        (void)uv_ip6_name((struct sockaddr_in6 *)&name, host, sizeof(host));
-        port = ntohs(((struct sockaddr_in6 *)&name)->sin6_port);
-    }
-    (void)snprintf(conn->address, sizeof(conn->address), strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port);
 }
 
 /* --- reading --- */

@@ -35,6 +35,7 @@
 typedef struct ab_conn ab_conn;
 typedef struct ab_peer ab_peer;
 typedef struct ab_loop ab_loop;
+typedef struct ab_stranger ab_stranger;
 
 /** A frame that waits to be sent. */
 typedef struct ab_out {
@@ -64,7 +65,7 @@ typedef enum ab_conn_state {
 struct ab_conn {
     ab_loop *loop;
     ab_conn *next, *prev; /* all of the loop */
-    ab_peer *peer;        /* NULL: a stranger, or no longer the peer's */
+    ab_peer *peer;        /* NULL: no longer the peer's */
     ab_conn_state state;
     bool dialled;
     bool reading;   /* uv_read_start was called */
@@ -73,7 +74,6 @@ struct ab_conn {
     bool writing;   /* write_req is under way */
     bool shutdown;  /* shutdown_req was issued */
     bool penalized; /* its end counts as misbehaviour */
-    bool stranger;  /* accepted, and counted as such */
     unsigned handles;
     uv_tcp_t tcp;
     uv_timer_t timer; /* connect, handshake, first sign of life, linger */
@@ -149,7 +149,6 @@ typedef struct ab_handover {
     ab_peer *peer;
     int fd;
     ab_hello hello;
-    char address[64];
 } ab_handover;
 
 struct ab_loop {
@@ -173,6 +172,7 @@ struct ab_loop {
     unsigned links;   /* standing */
     unsigned stalled; /* waiting for memory */
     unsigned strangers;
+    ab_stranger *first_stranger;
     ab_conn *conns;
     uint64_t accept_told_ms;
 
@@ -255,7 +255,9 @@ void ab_conn_unstall(ab_conn *conn);
 void ab_conn_close(ab_conn *conn);
 /** Closes after a farewell; `peer` is told apart from this. No effect on peer and link. */
 void ab_conn_goodbye(ab_conn *conn, int code, const char *reason);
+/** Sets the socket's options and reads the other side's address. */
 void ab_conn_address(ab_conn *conn);
+void ab_address_text(const struct sockaddr *name, char text[64]);
 
 /* link.c: what a connection means for its peer */
 /** A frame came. @return false: the connection is of no more use */
@@ -291,9 +293,12 @@ void ab_dial_stop(ab_peer *peer);
 
 /* listen.c */
 int ab_listen(ab_loop *loop, const char *host, uint16_t port, ab_message *message);
-/** A stranger's greeting. @return false: the connection is of no more use here */
-bool ab_listen_greeted(ab_conn *conn, ab_bytes body);
 void ab_listen_stop(ab_loop *loop);
+
+/* stranger.c */
+/** Listens to an accepted connection. @return AB_OK (owns `fd`), AB_ENOMEM */
+int ab_stranger_new(ab_loop *loop, int fd);
+void ab_stranger_stop(ab_loop *loop);
 
 /* report.c */
 __attribute__((format(printf, 3, 4))) void ab_report(ab_transport *transport, ab_severity severity,

@@ -127,22 +127,10 @@ static void end_conn(ab_conn *conn, int code, const char *reason, bool tell)
     }
 }
 
-/* A connection of nobody yet. Scanners and probes of load balancers connect and leave: not worth a warning. */
-static void stranger_fails(ab_conn *conn, int code, const char *reason, bool tell)
-{
-    ab_report(conn->loop->transport, code == AB_ECLOSED ? AB_LOG_DEBUG : AB_LOG_WARN,
-              "connection from %s refused: %s", conn->address, reason);
-    end_conn(conn, code, reason, tell);
-}
-
 void ab_link_fail(ab_conn *conn, int code, const char *reason, bool tell)
 {
     ab_peer *peer = conn->peer;
     if (conn->state == AB_CONN_LINGER || conn->state == AB_CONN_CLOSED) {
-        return;
-    }
-    if (peer == NULL) {
-        stranger_fails(conn, code, reason, tell);
         return;
     }
     if (conn == peer->link) {
@@ -266,12 +254,12 @@ static ab_conn *adopt_conn(ab_handover *handover)
         if (conn != NULL) {
             ab_conn_close(conn);
         }
-        ab_report(handover->peer->transport, AB_LOG_WARN, "node %u: connection from %s given up: no memory",
-                  handover->peer->node_id, handover->address);
+        ab_report(handover->peer->transport, AB_LOG_WARN, "node %u: accepted connection given up: no memory",
+                  handover->peer->node_id);
         return NULL;
     }
     conn->hello = handover->hello;
-    memcpy(conn->address, handover->address, sizeof(conn->address));
+    ab_conn_address(conn);
     ab_conn_deadline(conn, conn->loop->transport->ping_ms);
     return conn;
 }
@@ -389,9 +377,6 @@ bool ab_link_frame(ab_conn *conn, ab_frame *frame)
         return conn->state == AB_CONN_UP;
     }
     if (frame->type == AB_FRAME_HELLO && conn->state == AB_CONN_HELLO) {
-        if (conn->peer == NULL) {
-            return ab_listen_greeted(conn, frame->body);
-        }
         greeted(conn, frame->body);
     } else if (frame->type == AB_FRAME_READY && conn->state == AB_CONN_READY) {
         chosen(conn, ab_get_le64(frame->body.data));
@@ -430,10 +415,10 @@ void ab_link_tick(ab_loop *loop)
     ab_transport *transport = loop->transport;
     uint64_t now = ab_loop_now_ms(loop);
     for (size_t i = 0; i < transport->peer_count; i++) {
-        ab_conn *conn = transport->peers[i].link;
-        if (transport->peers[i].loop != loop || conn == NULL) {
+        if (transport->peers[i].loop != loop || transport->peers[i].link == NULL) {
             continue;
         }
+        ab_conn *conn = transport->peers[i].link;
         uint64_t silent = conn->reading ? now - conn->heard_ms : 0;
         if (silent >= (uint64_t)transport->ping_ms * AB_DEAD_PINGS) {
             char text[AB_REASON_SIZE];

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The listening socket, and accepted connections until their greeting tells whose they are. Loop 0. */
+/* The listening socket. Loop 0. */
 #define _GNU_SOURCE
 #include "engine/transport/internal.h"
 
 #include <anabranch/error.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <netdb.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -106,6 +104,7 @@ void ab_listen_stop(ab_loop *loop)
     uv_close((uv_handle_t *)&loop->listener, NULL);
     uv_close((uv_handle_t *)&loop->accept_timer, NULL);
     (void)close(loop->listen_fd);
+    ab_stranger_stop(loop);
 }
 
 /* --- accepting --- */
@@ -137,25 +136,11 @@ static void rest(ab_loop *loop, const char *reason)
 
 static void accepted(ab_loop *loop, int fd)
 {
-    if (loop->strangers >= AB_STRANGERS_MAX) {
-        tell(loop, "too many connections without a greeting");
+    bool many = loop->strangers >= AB_STRANGERS_MAX;
+    if (many || ab_stranger_new(loop, fd) != AB_OK) {
         (void)close(fd);
-        return;
+        tell(loop, many ? "too many connections without a greeting" : "out of memory");
     }
-    ab_conn *conn = ab_conn_new(loop, NULL, false);
-    if (conn == NULL || uv_tcp_open(&conn->tcp, fd) != 0) {
-        (void)close(fd);
-        if (conn != NULL) {
-            ab_conn_close(conn);
-        }
-        tell(loop, "out of memory");
-        return;
-    }
-    conn->stranger = true;
-    loop->strangers++;
-    ab_conn_address(conn);
-    ab_conn_deadline(conn, loop->transport->ping_ms);
-    ab_conn_update_reading(conn);
 }
 
 static void on_connection(uv_poll_t *poll, int status, int events)
@@ -182,71 +167,4 @@ static void on_connection(uv_poll_t *poll, int status, int events)
         }
         /* ECONNABORTED and the like: that connection's own trouble. */
     }
-}
-
-/* --- the greeting of a stranger --- */
-
-/* A second descriptor of the same socket goes to the peer's loop; libuv cannot move a handle. Nothing is lost: during
- * the handshake not a byte beyond a frame is read. */
-static int hand_over(ab_conn *conn, ab_peer *peer, const ab_hello *hello)
-{
-    uv_os_fd_t fd;
-    ab_loop *loop = peer->loop;
-    ab_handover *handover = calloc(1, sizeof(*handover));
-    if (handover == NULL) {
-        return AB_ENOMEM;
-    }
-    handover->fd = -1;
-    if (uv_fileno((uv_handle_t *)&conn->tcp, &fd) == 0) {
-        handover->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    }
-    if (handover->fd < 0) {
-        free(handover);
-        return AB_EIO;
-    }
-    handover->peer = peer;
-    handover->hello = *hello;
-    memcpy(handover->address, conn->address, sizeof(handover->address));
-    ab_conn_close(conn);
-    pthread_mutex_lock(&loop->lock);
-    bool closed = loop->closed;
-    if (!closed) {
-        ab_handover **end = &loop->handovers; /* in the order of arrival */
-        while (*end != NULL) {
-            end = &(*end)->next;
-        }
-        *end = handover;
-        ab_loop_wake(loop);
-    }
-    pthread_mutex_unlock(&loop->lock);
-    if (closed) {
-        (void)close(handover->fd);
-        free(handover);
-    }
-    return AB_OK;
-}
-
-bool ab_listen_greeted(ab_conn *conn, ab_bytes body)
-{
-    ab_transport *transport = conn->loop->transport;
-    ab_hello hello;
-    ab_peer *peer = NULL;
-    char reason[AB_REASON_SIZE] = "malformed greeting";
-    int code = ab_hello_decode(body, &hello);
-    if (code != AB_EPROTO) {
-        code = ab_hello_check(&transport->self, &hello, reason);
-    }
-    if (code == AB_OK && (peer = ab_transport_find(transport, hello.node_id)) == NULL) {
-        (void)snprintf(reason, sizeof(reason), "node %u is not in the configuration of node %u",
-                       hello.node_id, transport->self.node_id);
-        code = AB_EIDENTITY;
-    }
-    if (code == AB_OK) {
-        code = hand_over(conn, peer, &hello);
-        (void)snprintf(reason, sizeof(reason), "no memory or descriptor left");
-    }
-    if (code != AB_OK) {
-        ab_link_fail(conn, code, reason, true);
-    }
-    return false;
 }

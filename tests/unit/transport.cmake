@@ -1,8 +1,10 @@
 # Buffers, frames, handshake, links.
 ab_test(NAME test_buf SOURCES test_buf.c LIBS ab_transport ab_wal Threads::Threads LABELS unit ALLOC)
-ab_test(NAME test_transport_frame SOURCES test_transport_frame.c transport_node.c
-    LIBS ab_transport ab_wal Threads::Threads LABELS unit ALLOC)
-foreach(name link refuse race)
+foreach(name frame life)
+    ab_test(NAME test_transport_${name} SOURCES test_transport_${name}.c transport_node.c
+        LIBS ab_transport ab_wal Threads::Threads LABELS unit ALLOC)
+endforeach()
+foreach(name link refuse race speed)
     ab_test(NAME test_transport_${name} SOURCES test_transport_${name}.c transport_node.c
         LIBS ab_transport ab_wal Threads::Threads LABELS unit)
 endforeach()

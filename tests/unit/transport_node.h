@@ -35,6 +35,7 @@ typedef struct node {
     uint32_t id;
     ab_budget budget;
     bool keep_blocks;    /* blocks stay in `kept` and so in the budget */
+    bool only_count;     /* contents and order do not matter */
     int message_code;    /* what the message callback answers */
     unsigned violations; /* of what the callbacks promise */
     char violation[200];
@@ -42,7 +43,7 @@ typedef struct node {
     unsigned kept_count;
     unsigned timers;
     uint64_t timer_keys;
-    uint64_t timer_at; /* when the last one came */
+    uint64_t timer_at;  /* when the last one came */
     unsigned contested; /* connections refused because another one was being made */
     unsigned logs;
     char log[NODE_LOGS][300];
