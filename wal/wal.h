@@ -7,16 +7,20 @@
  * Read this first:
  *  - One writer: ab_wal_commit() must not run twice at a time. Reads may run on any thread beside it.
  *  - Everything in one ab_wal_commit() happens or nothing does; with AB_DURABILITY_SYNC it is on disk when it
- * returns.
- *  - No read transaction outlives a call: blocks are copied out.
- *  - Every read of a block checks its key against its header and its checksum.
+ *    returns.
+ *  - No read transaction outlives a call: blocks are copied out. Callbacks of listings run outside of any
+ *    transaction and may call the log; a listing beside a writer is not one moment, each item is.
+ *  - Every read of a block checks its key against its header and its checksum; every read of small state checks
+ *    key and value against a checksum. What a stream's record says is the truth about its base and end: a block
+ *    that is missing or damaged reads as AB_ECORRUPT, never as "the end".
+ *  - Damage in LMDB's own pages is looked for at open, without LMDB (which would crash): the whole file's
+ *    structure as long as the trees have at most 128 MB of pages (any log of blocks over a page; some 500,000
+ *    blocks below that). Beyond it the tree of blocks is checked by ab_wal_verify() on a read_only log alone.
+ *    Damage that comes to the file while it is open is seen in blocks and state, not in LMDB's pages.
+ *  - A process that limits its file sizes (RLIMIT_FSIZE) has to ignore SIGXFSZ, or a full log ends it.
  *
  * Files in the directory: data.mdb, lock.mdb (LMDB), LOCK (held with an open file description lock by the
- * process that has it open; contains its pid). Database "blocks": key (group u64, stream node u32, stream
- * epoch u32, first index u64) big-endian, value: the block. Database "state": key (group u64 big-endian,
- * name), value: bytes; group 0 is the node's own: "format", "store_id", "file" (device, inode), "tail" (how
- * the last run wrote and whether it was closed), ... and of a group, written by the log itself: "base/" +
- * stream: index and hash up to which the stream was trimmed.
+ * process that has it open; contains its pid). What is in them: docs/FORMATS.md.
  */
 #ifndef ANABRANCH_WAL_WAL_H
 #define ANABRANCH_WAL_WAL_H
@@ -31,28 +35,31 @@
 typedef struct ab_wal ab_wal;
 
 typedef struct ab_wal_options {
-    ab_durability durability; /**< SYNC: commits are synced. INTERVAL: commits are synced too (the caller
-                                 spaces them). NONE: MDB_NOSYNC */
-    uint64_t max_bytes; /**< ceiling of used bytes; appends beyond it are AB_ENOSPC, trims and state still
-                           work in a reserve above it */
-    uint64_t
-        map_bytes;  /**< initial map; 0: chosen from max_bytes once for all (64-bit). When it is full the map
-                       is  doubled and the commit repeated, up to what max_bytes needs: no commit fails of it */
-    bool read_only; /**< offline inspection: changes not one byte, takes no lock file entry; refuses
-                       (AB_ELOCKED) while another process has the directory open */
+    /** SYNC: commits are synced. INTERVAL: commits are synced, too (the caller spaces them). NONE: MDB_NOSYNC */
+    ab_durability durability;
+    /** Ceiling of bytes in use (pages; the file may be larger by pages that wait for reuse). Appends beyond it are
+     * AB_ENOSPC; trims, repairs and state still work in a reserve above it. 0: no ceiling */
+    uint64_t max_bytes;
+    /** Initial map; 0: chosen from max_bytes once for all (64-bit). When it is full the map is doubled and the commit
+     * repeated, up to what max_bytes needs: no commit fails of it */
+    uint64_t map_bytes;
+    /** Offline inspection: changes not one byte, takes no entry in LMDB's lock file. Refuses (AB_ELOCKED) while a
+     * process has the directory open for writing, and keeps one from opening it; several may look at a time.
+     * Opens with damaged small state, too: listings then end in AB_ECORRUPT */
+    bool read_only;
 } ab_wal_options;
 
 /** What the open found. */
 typedef struct ab_wal_origin {
     uint8_t store_id[16];
-    bool created;   /**< the directory was new */
+    bool created;   /**< there was no log */
     bool tail_safe; /**< the last run wrote `sync` throughout or was closed in order, and the data file is the
-                       one it wrote (device and inode) */
+                       one it wrote (device and inode); false where `created` */
 } ab_wal_origin;
 
 /**
- * Opens (and makes, unless read_only) the log in `dir`. Blocks; constant memory, time independent of the
- * log's size.
+ * Opens (and makes, unless read_only) the log in `dir`. Blocks. Time: some 5 us per page of trees, at most about
+ * 0.2 s; no block is read. Memory: one bit per page of the file while it runs.
  * @return AB_OK, AB_ELOCKED (message: pid), AB_EVERSION, AB_ECORRUPT, AB_ENOTFOUND (read_only: no log there),
  *         AB_EIO, AB_ENOSPC, AB_ENOMEM
  */
@@ -66,14 +73,18 @@ void ab_wal_close(ab_wal *wal);
 void ab_wal_message(const ab_wal *wal, ab_message *message);
 
 typedef enum ab_wal_op_type {
-    AB_WAL_PUT_BLOCK =
-        1, /**< append `data` (a sealed block); must follow its stream's last in index and chain */
-    AB_WAL_PUT_STATE = 2, /**< set `key` of `group` to `data` */
+    /** Append `data` (a sealed block); must follow its stream's last in index and chain. Group and stream are the
+     * block's own (`group` may be 0 or must agree). The very block that is in the log already counts as done, so that
+     * a commit whose outcome is unknown can be repeated. Its checksum is not computed again */
+    AB_WAL_PUT_BLOCK = 1,
+    AB_WAL_PUT_STATE = 2, /**< set `key` (1 to 503 bytes, not "stream/...") of `group` to `data` */
     AB_WAL_DEL_STATE = 3, /**< remove `key` of `group`; no error if it is not there */
-    AB_WAL_TRIM = 4, /**< delete whole blocks of `stream` that end at or below `index`, oldest first, at most
-                          `limit` blocks; moves the stream's base. `done` gets what was deleted */
-    AB_WAL_REPLACE_BLOCK = 5 /**< put `data` over the block with the same key (repair of a damaged one): first
-                                and last must agree with its neighbours and chain */
+    /** Delete whole blocks of `stream` that end at or below `index`, oldest first, at most `limit` blocks; moves the
+     * stream's base. `done` and `done_index` get what was done */
+    AB_WAL_TRIM = 4,
+    /** Put `data` in the place of a damaged or missing block (repair): first and last must agree with its neighbours
+     * and with the chain as far as those are sound. A sound block is never replaced; the same one counts as done */
+    AB_WAL_REPLACE_BLOCK = 5
 } ab_wal_op_type;
 
 typedef struct ab_wal_op {
@@ -89,34 +100,36 @@ typedef struct ab_wal_op {
 } ab_wal_op;
 
 /**
- * Carries out `count` operations in one transaction.
+ * Carries out `count` operations in one transaction. Blocks for as long as the disk takes.
  * @param failed  position of the operation at fault, or `count`; may be NULL
- * @return AB_OK; AB_ENOSPC (disk full or ceiling: nothing changed, try again when there is room); AB_EIO (the
- * same); AB_EINVAL (an operation breaks order or chain: a bug of the caller); AB_ENOMEM. On error nothing
- * changed.
+ * @return AB_OK; AB_ENOSPC (disk full or ceiling: try again when there is room); AB_EIO (the same); AB_EINVAL (an
+ * operation breaks order or chain: a bug of the caller); AB_ETOOBIG, AB_EVERSION, AB_ECORRUPT (a block to be put is
+ * not well-formed; or what the operation builds on is damaged); AB_ENOMEM. On error nothing changed.
  */
 int ab_wal_commit(ab_wal *wal, ab_wal_op *ops, size_t count, size_t *failed);
 
-/** Where a read puts a block: returns `size` bytes of memory or NULL. Called once per block, outside of any
- *  transaction that the log could not retry. */
+/** Where a read puts a block: returns `size` bytes of memory or NULL. Called once per read, only for a sound block,
+ *  with a read transaction open: must not block or call the log. */
 typedef void *(*ab_wal_alloc_fn)(void *arg, size_t size);
 
 /**
  * Copies out the block that holds `index`. @return AB_OK; AB_ENOTFOUND (beyond the end, or unknown stream);
- * AB_ETRIMMED; AB_ECORRUPT (`header->first`, `last` tell the damaged range as far as it is known: from the
- * key to the next key); AB_ENOMEM; AB_EIO
+ * AB_ETRIMMED; AB_ECORRUPT (`header->first`, `last` tell the damaged or missing range as far as it is known: from
+ * the key to the next key); AB_ENOMEM; AB_EIO. On error `*data` is NULL.
  */
 int ab_wal_read(ab_wal *wal, uint64_t group, ab_stream stream, uint64_t index, ab_wal_alloc_fn alloc,
                 void *arg, ab_block_header *header, void **data, size_t *size);
 
 /** Calls `fn` with the state of every stream of every group (or of `group` if not 0), in key order, until it
- * returns false. Seeks from stream to stream: does not walk the blocks. */
+ * returns false. Reads the streams' records only, no block. @return AB_OK, AB_ECORRUPT (some small state is damaged,
+ * the sound rest was listed), AB_ENOMEM, AB_EIO */
 typedef bool (*ab_wal_stream_fn)(void *arg, uint64_t group, const ab_stream_state *state);
 int ab_wal_streams(ab_wal *wal, uint64_t group, ab_wal_stream_fn fn, void *arg);
 
-/** Small state. `data` gets a malloc'ed copy. @return AB_OK, AB_ENOTFOUND, AB_ENOMEM, AB_EIO */
+/** Small state. `data` gets a malloc'ed copy. @return AB_OK, AB_ENOTFOUND, AB_ECORRUPT, AB_ENOMEM, AB_EIO */
 int ab_wal_state_get(ab_wal *wal, uint64_t group, ab_bytes key, void **data, size_t *size);
-/** All state of `group` whose key begins with `prefix`; `fn` gets borrowed bytes, false stops. */
+/** All state of `group` whose key begins with `prefix`, in key order, the log's own "stream/..." included; `fn` gets
+ * borrowed bytes, false stops. @return as ab_wal_streams() */
 typedef bool (*ab_wal_state_fn)(void *arg, uint64_t group, ab_bytes key, ab_bytes value);
 int ab_wal_state_each(ab_wal *wal, uint64_t group, ab_bytes prefix, ab_wal_state_fn fn, void *arg);
 
@@ -144,8 +157,9 @@ typedef struct ab_wal_fault {
 /** Return false to stop. `total` blocks is an estimate for progress. `fault` is NULL for a progress call. */
 typedef bool (*ab_wal_verify_fn)(void *arg, const ab_wal_fault *fault, uint64_t blocks, uint64_t total);
 
-/** Walks everything: key against header, checksum, continuity, chain, every entry; state: base marks against
- * blocks. Beside a writer it sees a consistent moment per short transaction.
+/** Walks everything: key against header, checksum, continuity, chain, every entry; the streams' records against the
+ * blocks; checksums of small state; on a read_only log also the structure of the file in full (memory: one bit per
+ * page). Beside a writer it sees a consistent moment per block.
  *  @return AB_OK (nothing wrong), AB_ECORRUPT (faults were reported), AB_ECLOSED (stopped by fn), AB_EIO,
  * AB_ENOMEM */
 int ab_wal_verify(ab_wal *wal, ab_wal_verify_fn fn, void *arg);

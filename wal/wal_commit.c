@@ -311,14 +311,19 @@ static int trim(commit *c, ab_wal_op *op)
     return code;
 }
 
-/* Hash of the block that ends at first - 1, as far as it is known for sure. */
-static bool hash_before(commit *c, const ab_block_header *h, const ab_wal_record *record, uint64_t *hash)
+/* What is known for sure of the block before a place. */
+typedef struct before_it {
+    bool known;
+    uint64_t last;
+    uint64_t hash;
+} before_it;
+
+static before_it look_before(commit *c, const ab_block_header *h, const ab_wal_record *record)
 {
     uint8_t bytes[AB_WAL_BLOCK_KEY];
-    ab_block_header before;
-    *hash = record->base_hash;
+    ab_block_header header;
     if (h->first == record->base + 1) {
-        return true;
+        return (before_it){true, record->base, record->base_hash};
     }
     const ab_stream stream = {h->node, h->epoch};
     ab_wal_block_key(bytes, h->group, stream, h->first);
@@ -326,50 +331,80 @@ static bool hash_before(commit *c, const ab_block_header *h, const ab_wal_record
     MDB_val value;
     MDB_cursor *cursor;
     if (mdb_cursor_open(c->txn, c->wal->blocks_db, &cursor) != MDB_SUCCESS) {
+        return (before_it){.known = false};
+    }
+    int rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+    rc = mdb_cursor_get(cursor, &key, &value, rc == MDB_SUCCESS ? MDB_PREV : MDB_LAST);
+    bool known = rc == MDB_SUCCESS && ab_wal_block_key_is(&key, h->group, stream) &&
+                 ab_wal_block_check(&key, &value, &header) == AB_OK;
+    mdb_cursor_close(cursor);
+    return known ? (before_it){true, header.last, header.checksum} : (before_it){.known = false};
+}
+
+/* Removes what stands in the place of `h` and is not sound. `*there`: the very block is, and is sound. */
+static int clear_place(commit *c, const ab_block_header *h, const ab_wal_record *record, bool *there)
+{
+    const ab_stream stream = {h->node, h->epoch};
+    neighbours n = {.first = 0};
+    int code;
+    *there = false;
+    while ((code = look(c, h->group, stream, h->first, record->last, &n)) == AB_OK && n.first <= h->last) {
+        ab_block_header old;
+        if (ab_block_check(n.value.mv_data, n.value.mv_size, &old) == AB_OK && old.group == h->group &&
+            old.node == h->node && old.epoch == h->epoch && old.first == n.first) {
+            *there = old.checksum == h->checksum;
+            return *there ? AB_OK : invalid(c, h, "there is a sound block in its place");
+        }
+        code = block_delete(c, h->group, stream, &n);
+        if (code != AB_OK) {
+            return code;
+        }
+    }
+    return code == AB_ENOTFOUND ? AB_OK : code;
+}
+
+/* Whether `h` fills its place: ends where the next begins, or the stream ends; and the chain holds on both sides. */
+static bool fits_place(commit *c, const ab_block_header *h, const ab_wal_record *record)
+{
+    ab_block_header next;
+    neighbours n = {.first = 0};
+    before_it before = look_before(c, h, record);
+    if (before.known &&
+        (before.last >= h->first || (before.last == h->first - 1 && before.hash != h->prev_hash))) {
         return false;
     }
-    bool known = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE) == MDB_SUCCESS &&
-                 mdb_cursor_get(cursor, &key, &value, MDB_PREV) == MDB_SUCCESS &&
-                 ab_wal_block_key_is(&key, h->group, stream) &&
-                 ab_wal_block_check(&key, &value, &before) == AB_OK && before.last == h->first - 1;
-    mdb_cursor_close(cursor);
-    *hash = known ? before.checksum : 0;
-    return known;
+    if (look(c, h->group, (ab_stream){h->node, h->epoch}, h->first, record->last, &n) != AB_OK) {
+        return h->last == record->last && h->checksum == record->last_hash;
+    }
+    return n.first == h->last + 1 && (ab_block_check(n.value.mv_data, n.value.mv_size, &next) != AB_OK ||
+                                      next.prev_hash == h->checksum);
 }
 
 static int replace_block(commit *c, const ab_wal_op *op)
 {
     ab_block_header h;
     ab_wal_record record;
+    bool there = false;
     int code = block_of(c, op, &h);
     if (code == AB_OK && ab_block_check(op->data.data, op->data.size, &h) != AB_OK) {
         code = invalid(c, &h, "the block meant to repair is damaged itself");
     }
-    const ab_stream stream = {h.node, h.epoch};
     if (code == AB_OK) {
-        code = record_of(c, h.group, stream, &record);
+        code = record_of(c, h.group, (ab_stream){h.node, h.epoch}, &record);
     }
-    if (code != AB_OK) {
+    if (code == AB_OK && (h.first <= record.base || h.last > record.last)) {
+        code = invalid(c, &h, "there is no such block to repair");
+    }
+    if (code == AB_OK) {
+        code = clear_place(c, &h, &record, &there);
+    }
+    if (code != AB_OK || there) {
         return code;
     }
-    neighbours n = {.first = 0};
-    code = h.first > record.base && h.last <= record.last ? look(c, h.group, stream, h.first, record.last, &n)
-                                                          : AB_ENOTFOUND;
-    if (code == AB_ENOTFOUND || (code == AB_OK && (n.first != h.first || n.last != h.last))) {
-        return invalid(c, &h, "there is no such block to repair");
-    }
-    if (code != AB_OK) {
-        return code;
-    }
-    ab_block_header next;
-    uint64_t hash;
-    bool next_known = n.has_next && ab_block_check(n.next.mv_data, n.next.mv_size, &next) == AB_OK;
-    if ((hash_before(c, &h, &record, &hash) && hash != h.prev_hash) ||
-        (next_known && next.prev_hash != h.checksum) || (!n.has_next && record.last_hash != h.checksum)) {
+    if (!fits_place(c, &h, &record)) {
         return invalid(c, &h, "does not fit its neighbours in the chain");
     }
-    code = block_delete(c, h.group, stream, &n);
-    return code == AB_OK ? block_write(c, &h, op->data) : code;
+    return block_write(c, &h, op->data);
 }
 
 static int carry_out(commit *c, ab_wal_op *op)
