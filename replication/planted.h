@@ -23,14 +23,14 @@ typedef enum ab_planted_fault {
 #ifdef AB_PLANTED
 extern ab_planted_fault ab_planted_now;
 
-static inline bool ab_planted(ab_planted_fault fault)
+static inline bool ab_planted(ab_planted_fault question)
 {
-    return ab_planted_now == fault;
+    return ab_planted_now == question;
 }
 #else
-static inline bool ab_planted(ab_planted_fault fault)
+static inline bool ab_planted(ab_planted_fault question)
 {
-    (void)fault;
+    (void)question;
     return false;
 }
 #endif

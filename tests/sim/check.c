@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What must hold, looked at from outside: on the fakes' own books, never on what a core says. One thread. */
+#include "tests/sim/sim.h"
+
+#include "replication/multimaster/mm.h"
+#include "wal/block.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* An index that anybody may have seen belongs to one block for ever. */
+void check_announced(sim_node *n, const sim_block *block)
+{
+    world *w = n->w;
+    int sid = block->sid;
+    if (block->last >= w->known_capacity[sid]) {
+        size_t capacity = (block->last + 1) * 2;
+        w->known[sid] = realloc(w->known[sid], capacity * sizeof(sim_block *));
+        memset(w->known[sid] + w->known_capacity[sid], 0,
+               (capacity - w->known_capacity[sid]) * sizeof(sim_block *));
+        w->known_capacity[sid] = capacity;
+    }
+    for (uint64_t index = block->first; index <= block->last; index++) {
+        if (w->known[sid][index] == block) {
+            return;
+        }
+        if (w->known[sid][index] != NULL) {
+            fail(w, "node %u: index %llu of stream %u.%u is used a second time, with other content", n->id,
+                 (unsigned long long)index, block->stream.node, block->stream.epoch);
+            return;
+        }
+        w->known[sid][index] = (sim_block *)block;
+    }
+}
+
+void check_acked(sim_node *n, const sim_write *write)
+{
+    world *w = n->w;
+    const disk_stream *s = disk_stream_of(&n->disk, write->sid);
+    if (!w->k.interval && s->durable < write->index) {
+        fail(w, "node %u: entry %llu of stream %u.%u is acknowledged and not durable", n->id,
+             (unsigned long long)write->index, w->streams[write->sid].node, w->streams[write->sid].epoch);
+    }
+}
+
+static uint64_t longest(world *w, int sid)
+{
+    uint64_t last = 0;
+    for (uint32_t i = 0; i < w->k.nodes; i++) {
+        uint64_t here = disk_last(disk_stream_of(&w->nodes[i].disk, sid));
+        last = here > last ? here : last;
+    }
+    return last;
+}
+
+/* What the origin had applied when the write was made must be applied before it here, as far as any log still has it. */
+void check_causal(sim_node *n, const sim_write *write)
+{
+    world *w = n->w;
+    for (uint32_t i = 0; !w->k.arrival && i < write->seen_count; i++) {
+        ab_mark seen = write->seen[i];
+        int sid = stream_id(w, seen.stream);
+        if (n->sm.applied[sid] >= seen.index || sid == write->sid) {
+            continue;
+        }
+        uint64_t there = longest(w, sid);
+        uint64_t need = seen.index < there ? seen.index : there;
+        if (n->sm.applied[sid] < need) {
+            fail(w,
+                 "node %u applies %u.%u:%llu before %u.%u:%llu, which its origin had applied before (here: "
+                 "%llu)",
+                 n->id, w->streams[write->sid].node, w->streams[write->sid].epoch,
+                 (unsigned long long)write->index, seen.stream.node, seen.stream.epoch,
+                 (unsigned long long)seen.index, (unsigned long long)n->sm.applied[sid]);
+        }
+    }
+}
+
+static bool has_durable(const sim_node *n, const sim_block *block)
+{
+    const disk_stream *s = &n->disk.streams[block->sid];
+    if (s->base >= block->last) {
+        return true;
+    }
+    for (size_t i = 0; i < s->count; i++) {
+        if (s->blocks[i].block == block) {
+            return s->durable >= block->last && !s->blocks[i].bad;
+        }
+    }
+    return false;
+}
+
+/* `n` loses its copy of the block. If no other disk has it durable, its writes may be lost. */
+void check_lost(world *w, const sim_node *n, const sim_block *block)
+{
+    for (uint32_t i = 0; i < w->k.nodes; i++) {
+        if (&w->nodes[i] != n && has_durable(&w->nodes[i], block)) {
+            return;
+        }
+    }
+    for (uint64_t k = 0; k <= block->last - block->first; k++) {
+        w->writes[block->writes[k]].may_be_lost = true;
+    }
+}
+
+/* Entries after what `n` has that are in nobody's log any more, or that nobody can give it. */
+static bool lacks_trimmed(world *w, const sim_node *n, int sid)
+{
+    uint64_t last = disk_last(&n->disk.streams[sid]);
+    uint64_t most = longest(w, sid);
+    if (last >= most) {
+        return false;
+    }
+    for (uint32_t i = 0; i < w->k.nodes; i++) {
+        const disk_stream *s = &w->nodes[i].disk.streams[sid];
+        if (disk_last(s) > last && s->base <= last) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* A damaged block that the state machine still needs and that nobody can give. */
+static bool lacks_repair(world *w, const sim_node *n, int sid)
+{
+    const disk_stream *s = &n->disk.streams[sid];
+    for (size_t i = 0; i < s->count; i++) {
+        bool elsewhere = !s->blocks[i].bad || s->blocks[i].block->last <= n->sm.applied[sid];
+        for (uint32_t k = 0; k < w->k.nodes && !elsewhere; k++) {
+            disk_block *other = disk_find(disk_stream_of(&w->nodes[k].disk, sid), s->blocks[i].block->first);
+            elsewhere = other != NULL && !other->bad;
+        }
+        if (!elsewhere) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Invariants of the core that can be seen at any time. */
+void check_core(sim_node *n)
+{
+    world *w = n->w;
+    if (w->k.standalone) {
+        return;
+    }
+    const ab_mm *mm = n->core;
+    if (mm->order.blocked) {
+        note(w, F_WAITED);
+    }
+    for (uint32_t i = 0; i < mm->order.count; i++) {
+        const ab_order_stream *stream = mm->order.streams[i];
+        if (stream->held_count > AB_ORDER_HELD || stream->applied > stream->given ||
+            stream->durable > stream->last) {
+            fail(w, "node %u: stream %u.%u is beyond its bounds", n->id, stream->stream.node,
+                 stream->stream.epoch);
+        }
+    }
+}
+
+/* Without snapshots a node whose disk was lost after the others had trimmed stays behind; and with it the streams that it
+ * alone would have to hand on. */
+void check_excused(world *w)
+{
+    for (uint32_t i = 0; i < w->k.nodes; i++) {
+        sim_node *n = &w->nodes[i];
+        n->excused = false;
+        for (int sid = 0; sid < w->stream_count && !n->excused; sid++) {
+            n->excused = lacks_repair(w, n, sid);
+        }
+        bool damaged = n->excused;
+        for (int sid = 0; sid < w->stream_count && !n->excused; sid++) {
+            n->excused = lacks_trimmed(w, n, sid);
+        }
+        if (n->excused && !damaged && !n->disk_lost) {
+            fail(w, "node %u lacks what the others have trimmed, and its disk was never lost", n->id);
+        }
+    }
+    for (uint32_t i = 0; i < w->k.nodes; i++) {
+        sim_node *n = &w->nodes[i];
+        for (int sid = 0; sid < w->stream_count && !n->excused; sid++) {
+            const sim_node *origin = &w->nodes[w->streams[sid].node - 1];
+            n->excused = origin->excused && lacks_trimmed(w, origin, sid) &&
+                         disk_last(&n->disk.streams[sid]) < longest(w, sid);
+        }
+    }
+}
+
+static bool node_is_done(world *w, sim_node *n, char *why, size_t size)
+{
+    if (!n->alive) {
+        snprintf(why, size, "node %u is down", n->id);
+        return false;
+    }
+    for (int sid = 0; sid < w->stream_count; sid++) {
+        const disk_stream *s = disk_stream_of(&n->disk, sid);
+        uint64_t most = longest(w, sid);
+        ab_stream stream = w->streams[sid];
+        if (disk_last(s) < most || s->durable < most) {
+            snprintf(why, size, "node %u has stream %u.%u up to %llu (durable %llu), another one up to %llu",
+                     n->id, stream.node, stream.epoch, (unsigned long long)disk_last(s),
+                     (unsigned long long)s->durable, (unsigned long long)most);
+            return false;
+        }
+        if (n->sm.applied[sid] < most) {
+            snprintf(why, size, "node %u has stream %u.%u up to %llu and applied only %llu", n->id,
+                     stream.node, stream.epoch, (unsigned long long)most,
+                     (unsigned long long)n->sm.applied[sid]);
+            return false;
+        }
+    }
+    if (n->open_count > 0 || n->queue.count > 0 || n->ticket_count > 0) {
+        snprintf(why, size, "node %u has writes that are not answered", n->id);
+        return false;
+    }
+    return true;
+}
+
+bool check_converged(world *w, char *why, size_t size)
+{
+    check_excused(w);
+    for (uint32_t i = 0; i < w->k.nodes; i++) {
+        if (!w->nodes[i].excused && !node_is_done(w, &w->nodes[i], why, size)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Final */
+
+static void check_logs_equal(world *w)
+{
+    for (int sid = 0; sid < w->stream_count; sid++) {
+        for (uint32_t i = 0; i < w->k.nodes; i++) {
+            const disk_stream *s = disk_stream_of(&w->nodes[i].disk, sid);
+            for (size_t k = 0; k < s->count; k++) {
+                const sim_block *block = s->blocks[k].block;
+                check_announced(&w->nodes[i], block);
+            }
+        }
+    }
+}
+
+static void check_nothing_lost(world *w)
+{
+    for (size_t i = 0; i < w->write_count; i++) {
+        const sim_write *write = &w->writes[i];
+        if (!write->acked || write->may_be_lost) {
+            continue;
+        }
+        const sim_block *block = w->known[write->sid][write->index];
+        if (block == NULL || block->writes[write->index - block->first] != i) {
+            fail(w, "an acknowledged write of node %u is not in its stream", write->node);
+            return;
+        }
+        for (uint32_t k = 0; k < w->k.nodes; k++) {
+            const sim_node *n = &w->nodes[k];
+            if (!n->excused && n->sm.applied[write->sid] < write->index) {
+                fail(w, "an acknowledged write of node %u (%u.%u:%llu) is missing on node %u", write->node,
+                     w->streams[write->sid].node, w->streams[write->sid].epoch,
+                     (unsigned long long)write->index, n->id);
+                return;
+            }
+            bool put = write->kind == WRITE_PUT && !n->excused;
+            if (put && (n->sm.hlc[write->key] < write->hlc ||
+                        (n->sm.hlc[write->key] == write->hlc && n->sm.node[write->key] < write->node))) {
+                fail(w, "node %u: key %u has an older value than an acknowledged one", n->id, write->key);
+                return;
+            }
+        }
+    }
+}
+
+/* A state machine may have kept entries whose every log was destroyed: then states differ by those. */
+static bool some_sm_ahead(world *w)
+{
+    for (uint32_t i = 0; i < w->k.nodes; i++) {
+        for (int sid = 0; sid < w->stream_count; sid++) {
+            if (w->nodes[i].sm.applied[sid] > longest(w, sid)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static void check_states_equal(world *w)
+{
+    const sim_node *first = NULL;
+    if (w->sm_ahead || some_sm_ahead(w)) {
+        w->sm_ahead = true;
+        return;
+    }
+    for (uint32_t i = 0; i < w->k.nodes; i++) {
+        const sim_node *n = &w->nodes[i];
+        if (n->excused) {
+            continue;
+        }
+        if (first == NULL) {
+            first = n;
+            continue;
+        }
+        bool puts = memcmp(first->sm.value, n->sm.value, sizeof n->sm.value) == 0;
+        bool items = w->k.arrival || memcmp(first->sm.items, n->sm.items, sizeof n->sm.items) == 0;
+        if (!puts || !items) {
+            fail(w, "the states of nodes %u and %u differ", first->id, n->id);
+        }
+    }
+}
+
+void check_final(world *w)
+{
+    check_logs_equal(w);
+    check_nothing_lost(w);
+    check_states_equal(w);
+    for (uint32_t i = 0; i < w->k.nodes; i++) {
+        const sim_node *n = &w->nodes[i];
+        for (uint32_t k = 0; k < READS_MAX; k++) {
+            if (n->reads[k].open && n->reads[k].deadline < w->now) {
+                fail(w, "node %u: a read was never answered", n->id);
+            }
+        }
+    }
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One seed: faults, then healing, then what must hold. One thread. */
+#include "tests/sim/sim.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define HEALED_BOUND (30 * SECOND) /* thirty of the longest pauses between two retries */
+#define LOOK_EVERY (50 * MS)
+#define IDLE_AFTER (5 * SECOND)
+
+static void begin(world *w)
+{
+    w->faults = true;
+    for (uint32_t i = 0; i < w->k.nodes; i++) {
+        sim_node *n = &w->nodes[i];
+        n->clock_offset_ms = (int64_t)rng_range(&w->rng, 0, 2000) - 1000;
+        schedule(w, rng_range(&w->rng, 0, 30 * MS),
+                 (sim_event){.kind = E_RESTART, .node = i, .generation = UINT64_MAX});
+        schedule(w, rng_range(&w->rng, 30 * MS, 60 * MS),
+                 (sim_event){.kind = E_WRITE, .node = i, .generation = UINT64_MAX});
+        schedule(w, rng_range(&w->rng, 30 * MS, 300 * MS),
+                 (sim_event){.kind = E_READ, .node = i, .generation = UINT64_MAX});
+    }
+    if (w->k.fault_gap > 0) {
+        schedule(w, rng_range(&w->rng, 1, w->k.fault_gap),
+                 (sim_event){.kind = E_FAULT, .generation = UINT64_MAX});
+    }
+}
+
+static void wait_until_equal(world *w, uint64_t bound, const char *after)
+{
+    char why[256] = "";
+    uint64_t start = w->now;
+    while (!w->failed && !check_converged(w, why, sizeof why)) {
+        if (w->now - start > bound) {
+            fail(w, "%s: not equal within %llu ms: %s", after, (unsigned long long)(bound / MS), why);
+            return;
+        }
+        world_run(w, w->now + LOOK_EVERY);
+    }
+}
+
+/* The last write before a silence arrives as fast as any other. */
+static void last_write(world *w)
+{
+    sim_node *n = &w->nodes[rng_below(&w->rng, w->k.nodes)];
+    if (n->excused) {
+        return;
+    }
+    node_write(n, WRITE_PUT, 0);
+    uint64_t pause = w->k.delay_max + w->k.commit_max + (w->k.interval ? w->k.interval_ns : 0);
+    world_run(w, w->now + 4 * pause + 20 * MS);
+    wait_until_equal(w, 0, "the last write before a silence");
+}
+
+/* Nothing to do: no timer, no message. */
+static void be_idle(world *w)
+{
+    bool excused = false;
+    world_run(w, w->now + IDLE_AFTER);
+    for (uint32_t i = 0; i < w->k.nodes; i++) {
+        excused |= w->nodes[i].excused;
+    }
+    for (uint32_t i = 0; !excused && !w->failed && i < w->k.nodes; i++) {
+        if (w->nodes[i].backend->deadline(w->nodes[i].core) != AB_NEVER) {
+            fail(w, "node %u wants a timer though nothing goes on", w->nodes[i].id);
+        }
+    }
+}
+
+void run_seed(uint64_t seed, FILE *trace_to, bool ack_early, run_result *result)
+{
+    world *w = malloc(sizeof *w);
+    knobs k;
+    rng r = {seed * UINT64_C(0x9e3779b97f4a7c15) + 77};
+    faults_draw(&k, &r);
+    world_init(w, seed, &k);
+    w->trace = trace_to;
+    w->ack_early = ack_early;
+    if (k.interval) {
+        note(w, F_INTERVAL);
+    }
+    if (k.standalone) {
+        note(w, F_STANDALONE);
+    }
+    if (k.arrival) {
+        note(w, F_ARRIVAL);
+    }
+    begin(w);
+    world_run(w, w->now + k.duration);
+    w->quiet = true;
+    faults_heal(w);
+    wait_until_equal(w, HEALED_BOUND, "after the faults");
+    if (!w->failed) {
+        last_write(w);
+    }
+    if (!w->failed) {
+        be_idle(w);
+    }
+    if (!w->failed) {
+        wait_until_equal(w, 0, "at the end");
+        check_final(w);
+    }
+    memset(result, 0, sizeof *result);
+    result->ok = !w->failed;
+    result->hash = w->trace_hash;
+    result->steps = w->steps;
+    result->virtual_ns = w->now;
+    result->sm_ahead = w->sm_ahead;
+    for (uint32_t i = 0; i < w->k.nodes; i++) {
+        result->excused += w->nodes[i].excused;
+    }
+    memcpy(result->counters, w->counters, sizeof result->counters);
+    snprintf(result->failure, sizeof result->failure, "%s", w->failure);
+    world_free(w);
+    free(w);
+}

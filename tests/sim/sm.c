@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The fake state machine: last writer wins for puts, naive for inserts and deletes (a delete that overtakes its insert is
+ * lost, and the states differ). Volatile between checkpoints. One thread. */
+#include "tests/sim/sim.h"
+
+#include "wal/block.h"
+#include <string.h>
+
+#define RETRY_PAUSE (10 * MS)
+#define BAD_PAUSE (20 * MS)
+
+void sm_frontier(world *w, const sm_state *sm, ab_marks *out)
+{
+    for (int sid = 0; sid < w->stream_count; sid++) {
+        if (sm->applied[sid] > 0) {
+            (void)ab_marks_set(out, (ab_mark){w->streams[sid], sm->applied[sid]});
+        }
+    }
+}
+
+static uint64_t apply_latency(sim_node *n)
+{
+    world *w = n->w;
+    if (n->sm_slow) {
+        note(w, F_SM_SLOW);
+        return rng_range(&w->rng, 20 * MS, 80 * MS);
+    }
+    return rng_range(&w->rng, MS / 50, MS / 2);
+}
+
+static void apply_after(sim_node *n, uint64_t delay)
+{
+    n->applying = true;
+    schedule(n->w, delay, (sim_event){.kind = E_APPLY, .node = n->position, .generation = n->generation});
+}
+
+void sm_kick(sim_node *n)
+{
+    if (!n->applying && n->apply_count > 0) {
+        apply_after(n, apply_latency(n));
+    }
+}
+
+static void apply_write(sim_node *n, const sim_block *block, uint64_t index)
+{
+    world *w = n->w;
+    const sim_write *write = &w->writes[block->writes[index - block->first]];
+    sm_state *sm = &n->sm;
+    if (sm->applied[block->sid] + 1 != index) {
+        fail(w, "node %u: entry %llu of stream %u.%u is applied after %llu", n->id, (unsigned long long)index,
+             block->stream.node, block->stream.epoch, (unsigned long long)sm->applied[block->sid]);
+        return;
+    }
+    check_causal(n, write);
+    switch (write->kind) {
+    case WRITE_PUT:
+        if (write->hlc > sm->hlc[write->key] ||
+            (write->hlc == sm->hlc[write->key] && write->node > sm->node[write->key])) {
+            sm->hlc[write->key] = write->hlc;
+            sm->node[write->key] = write->node;
+            sm->value[write->key] = block->writes[index - block->first];
+        }
+        break;
+    case WRITE_INSERT:
+        sm->items[write->key] = 1;
+        break;
+    case WRITE_DELETE:
+        sm->items[write->key] = sm->items[write->key] == 1 ? 2 : sm->items[write->key];
+        break;
+    case WRITE_POISON:
+        note(w, F_SM_REJECT); /* quarantined: the frontier moves, the state does not */
+        break;
+    }
+    sm->applied[block->sid] = index;
+}
+
+static void checkpoint_soon(sim_node *n)
+{
+    world *w = n->w;
+    if (!n->checkpoint_due && w->k.checkpoints) {
+        n->checkpoint_due = true;
+        schedule(w, rng_range(&w->rng, 20 * MS, 200 * MS),
+                 (sim_event){.kind = E_CHECKPOINT, .node = n->position, .generation = n->generation});
+    }
+}
+
+static void done(sim_node *n)
+{
+    apply_item item = n->apply[0];
+    n->apply_count--;
+    memmove(n->apply, n->apply + 1, n->apply_count * sizeof *n->apply);
+    if (n->w->k.sm_syncs) {
+        n->disk.sm = n->sm;
+    }
+    checkpoint_soon(n);
+    say(n->w, "n%u applied %u.%u:%llu-%llu", n->id, n->w->streams[item.sid].node,
+        n->w->streams[item.sid].epoch, (unsigned long long)item.first, (unsigned long long)item.last);
+    node_step(n, &(ab_event){.type = AB_EV_APPLIED, .mark = {n->w->streams[item.sid], item.last}});
+    if (!n->crashing) {
+        sm_kick(n);
+    }
+}
+
+/* Some of a block only, as when an entry in the middle is put aside; a crash may find it durable like that. */
+static uint64_t stop_in_middle(sim_node *n, const apply_item *item)
+{
+    world *w = n->w;
+    if (!w->faults || item->last == item->first || !rng_chance(&w->rng, 50)) {
+        return item->last;
+    }
+    return rng_range(&w->rng, item->first, item->last - 1);
+}
+
+void sm_apply(sim_node *n)
+{
+    world *w = n->w;
+    n->applying = false;
+    if (n->apply_count == 0) {
+        return;
+    }
+    apply_item *item = &n->apply[0];
+    if (n->sm_stuck || (w->faults && rng_chance(&w->rng, 15))) {
+        note(w, n->sm_stuck ? F_SM_STUCK : F_SM_RETRY);
+        apply_after(n, RETRY_PAUSE);
+        return;
+    }
+    disk_block *found = disk_find(disk_stream_of(&n->disk, item->sid), item->first);
+    if (found == NULL) {
+        fail(w, "node %u is to apply %u.%u:%llu, which its log does not have", n->id,
+             w->streams[item->sid].node, w->streams[item->sid].epoch, (unsigned long long)item->first);
+        return;
+    }
+    if (found->bad) {
+        ab_block_info info;
+        note(w, F_BAD_SEEN);
+        block_info(found->block, &info);
+        apply_after(n, BAD_PAUSE);
+        node_step(n, &(ab_event){.type = AB_EV_BAD, .block = &info});
+        return;
+    }
+    uint64_t upto = stop_in_middle(n, item);
+    for (uint64_t index = item->first; index <= upto && !w->failed; index++) {
+        apply_write(n, found->block, index);
+    }
+    if (upto < item->last) {
+        item->first = upto + 1;
+        if (w->k.sm_syncs || rng_chance(&w->rng, 300)) {
+            note(w, F_SM_MIDDLE);
+            n->disk.sm = n->sm;
+        }
+        apply_after(n, apply_latency(n));
+        return;
+    }
+    done(n);
+}
+
+void sm_checkpoint(sim_node *n)
+{
+    ab_marks frontier = {0};
+    n->checkpoint_due = false;
+    n->disk.sm = n->sm;
+    sm_frontier(n->w, &n->disk.sm, &frontier);
+    node_step(n, &(ab_event){.type = AB_EV_CHECKPOINTED, .frontier = ab_marks_view(&frontier)});
+    ab_marks_free(&frontier);
+}
