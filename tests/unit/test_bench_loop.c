@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 /* In place of a load's batch: what a made-up node of a whole run does wrong. */
-enum { RIGHT = 1000, OTHER_DIGEST, ONE_MORE, NOT_EQUAL };
+enum { RIGHT = 1000, OTHER_DIGEST, ONE_MORE, NOT_EQUAL, LATE_FAILURE };
 
 /* A node that says what a node says: 100 entries written, 300 applied. Node 3 does what is wrong. */
 static int act(const struct ab_bench_setup *setup, struct ab_bench_msg *msg)
@@ -24,9 +24,10 @@ static int act(const struct ab_bench_setup *setup, struct ab_bench_msg *msg)
     uint32_t wrong = setup->id == 3 ? setup->load.batch : RIGHT;
     struct ab_bench_ready ready = {(uint16_t)(1000 + setup->id)};
     struct ab_bench_done done = {.entries = 100, .calls = 1};
-    struct ab_bench_equal equal = {.entries = 300 + (wrong == ONE_MORE), .digest = {1, wrong}};
+    struct ab_bench_equal equal = {.entries = 300 + (wrong == ONE_MORE), .digest = {1, wrong == OTHER_DIGEST}};
     struct ab_bench_stats *stats = calloc(1, sizeof *stats);
     if (setup->id == 3 && (setup->ports[0] != 1001 || setup->ports[1] != 1002)) {
+        free(stats);
         return ab_bench_fail("wrong ports");
     }
     ab_bench_answer(AB_BENCH_MSG_READY, &ready, sizeof ready);
@@ -38,6 +39,7 @@ static int act(const struct ab_bench_setup *setup, struct ab_bench_msg *msg)
     ab_bench_answer(AB_BENCH_MSG_DONE, &done, sizeof done);
     ab_bench_order(msg, AB_BENCH_MSG_AWAIT);
     if (msg->as.await.entries != 300 || wrong == NOT_EQUAL) {
+        free(stats);
         return ab_bench_fail("applied 7 of %lu", (unsigned long)msg->as.await.entries);
     }
     ab_bench_answer(AB_BENCH_MSG_EQUAL, &equal, sizeof equal);
@@ -50,7 +52,7 @@ static int act(const struct ab_bench_setup *setup, struct ab_bench_msg *msg)
     free(stats);
     ab_bench_order(msg, AB_BENCH_MSG_QUIT);
     ab_bench_answer(AB_BENCH_MSG_QUIT, NULL, 0);
-    return 0;
+    return wrong == LATE_FAILURE ? 66 : 0;
 }
 
 /* Takes the node's place: a child whose id says how it ends, or one that plays a whole run. */
@@ -263,7 +265,8 @@ START_TEST(replicas_that_differ_are_a_failure)
         const char *words;
     } cases[] = {{OTHER_DIGEST, "replicas differ: digest of node 3 is not that of node 1"},
                  {ONE_MORE, "node 3 has applied 301 entries, acknowledged were 300"},
-                 {NOT_EQUAL, "node 3: applied 7 of 300"}};
+                 {NOT_EQUAL, "node 3: applied 7 of 300"},
+                 {LATE_FAILURE, "node 3: ended with exit status 66"}};
     struct ab_bench_result result;
     ck_assert_int_eq(run_made_up(cases[_i].wrong, &result), 1);
     ck_assert_msg(strstr(said, cases[_i].words), "said: %s", said);
@@ -302,7 +305,7 @@ int main(int argc, char **argv)
     tcase_add_test(tcase, silence_is_told);
     tcase_add_test(tcase, interruption_is_told);
     tcase_add_test(tcase, figures_of_a_run);
-    tcase_add_loop_test(tcase, replicas_that_differ_are_a_failure, 0, 3);
+    tcase_add_loop_test(tcase, replicas_that_differ_are_a_failure, 0, 4);
     tcase_add_test(tcase, a_message_that_makes_no_sense_is_refused);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);

@@ -176,8 +176,7 @@ static int collect(struct ab_bench_crew *crew, struct sum *sum)
         sum->all.sent_bytes += stats->sent_bytes;
         ab_hist_merge(&sum->all.latency, &stats->latency);
     }
-    ab_bench_crew_order(crew, AB_BENCH_MSG_QUIT, NULL, 0);
-    return ab_bench_crew_await(crew, AB_BENCH_MSG_QUIT, STEP_TIMEOUT_NS);
+    return ab_bench_crew_dismiss(crew);
 }
 
 static double per(double amount, double of)

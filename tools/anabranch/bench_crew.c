@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define READY_TIMEOUT_NS 60000000000ull
+#define QUIT_TIMEOUT_NS 60000000000ull
 #define LEAVE_TIMEOUT_NS 15000000000ull
 #define LEAVE_POLL_NS 2000000u
 
@@ -67,19 +68,26 @@ static int complain(const struct ab_bench_crew *crew, uint32_t position, const c
     return 1;
 }
 
+static int complain_ended(const struct ab_bench_crew *crew, uint32_t position, int status)
+{
+    char text[64] = "ended unexpectedly";
+    if (WIFSIGNALED(status)) {
+        snprintf(text, sizeof text, "ended by signal %d", WTERMSIG(status));
+    } else if (WIFEXITED(status) && WEXITSTATUS(status) != 0) {
+        snprintf(text, sizeof text, "ended with exit status %d", WEXITSTATUS(status));
+    }
+    return complain(crew, position, text);
+}
+
 /* It has closed its end: say how it ended. */
 static int complain_gone(struct ab_bench_crew *crew, uint32_t position)
 {
     struct ab_bench_member *member = &crew->members[position];
     int status = 0;
-    char text[64] = "ended unexpectedly";
     if (waitpid(member->pid, &status, 0) == member->pid) {
         member->pid = 0;
-        if (WIFSIGNALED(status)) {
-            snprintf(text, sizeof text, "ended by signal %d", WTERMSIG(status));
-        }
     }
-    return complain(crew, position, text);
+    return complain_ended(crew, position, status);
 }
 
 static int await_one(struct ab_bench_crew *crew, uint32_t position, enum ab_bench_msg_type type,
@@ -149,20 +157,37 @@ int ab_bench_crew_await(struct ab_bench_crew *crew, enum ab_bench_msg_type type,
     return 0;
 }
 
-static void leave(struct ab_bench_member *member, uint64_t until)
+/* Waits for its end, kills it if that takes too long. @return its wait status, or 0 if it was gone already */
+static int leave(struct ab_bench_member *member, uint64_t until)
 {
+    int status = 0;
     while (member->pid > 0) {
-        pid_t ended = waitpid(member->pid, NULL, WNOHANG);
+        pid_t ended = waitpid(member->pid, &status, WNOHANG);
         if (ended == member->pid || (ended < 0 && errno != EINTR)) {
             member->pid = 0;
         } else if (ab_bench_now() >= until) {
             kill(member->pid, SIGKILL);
-            waitpid(member->pid, NULL, 0);
+            waitpid(member->pid, &status, 0);
             member->pid = 0;
         } else {
             ab_bench_sleep_until(ab_bench_now() + LEAVE_POLL_NS);
         }
     }
+    return status;
+}
+
+int ab_bench_crew_dismiss(struct ab_bench_crew *crew)
+{
+    ab_bench_crew_order(crew, AB_BENCH_MSG_QUIT, NULL, 0);
+    int rc = ab_bench_crew_await(crew, AB_BENCH_MSG_QUIT, QUIT_TIMEOUT_NS);
+    uint64_t until = ab_bench_now() + LEAVE_TIMEOUT_NS;
+    for (uint32_t i = 0; i < crew->count && rc == 0; i++) {
+        int status = leave(&crew->members[i], until);
+        if (status != 0) {
+            rc = complain_ended(crew, i, status);
+        }
+    }
+    return rc;
 }
 
 void ab_bench_crew_free(struct ab_bench_crew *crew)
@@ -175,7 +200,7 @@ void ab_bench_crew_free(struct ab_bench_crew *crew)
     }
     uint64_t until = ab_bench_now() + LEAVE_TIMEOUT_NS;
     for (uint32_t i = 0; i < crew->count; i++) {
-        leave(&crew->members[i], until);
+        (void)leave(&crew->members[i], until);
     }
     free(crew);
 }

@@ -35,6 +35,9 @@ void ab_bench_crew_order(struct ab_bench_crew *crew, enum ab_bench_msg_type type
 /* Waits for a message of that type from each. */
 int ab_bench_crew_await(struct ab_bench_crew *crew, enum ab_bench_msg_type type, uint64_t timeout_ns);
 
+/* Has all leave in order. @return 0, or 1: one did not, or its exit status is not 0; that was said */
+int ab_bench_crew_dismiss(struct ab_bench_crew *crew);
+
 /* Ends all: those that do not leave by themselves in time are killed. */
 void ab_bench_crew_free(struct ab_bench_crew *crew);
 
