@@ -53,6 +53,23 @@ static int refusal(const ab_group *group)
     return atomic_load(&group->node->log_code);
 }
 
+/* Room in the group's queue, and in the node's memory budget: over it, a group may still queue one call at a time. Holds
+ * the append lock. */
+static bool has_room(ab_group *group, size_t packed)
+{
+    if (group->queued_bytes == 0) {
+        return true;
+    }
+    if (group->queued_bytes + packed > group->node->config.queue_bytes) {
+        return false;
+    }
+    const ab_budget *budget = &group->node->budget;
+    if (atomic_load_explicit(&budget->used, memory_order_relaxed) > budget->limit) {
+        ab_cache_relieve(&group->node->cache); /* what it kept is read from the log instead */
+    }
+    return atomic_load_explicit(&budget->used, memory_order_relaxed) <= budget->limit;
+}
+
 /* Waits for room in the queue. Holds the append lock. */
 static int admit(ab_group *group, size_t packed, uint64_t deadline)
 {
@@ -61,7 +78,7 @@ static int admit(ab_group *group, size_t packed, uint64_t deadline)
         if (code != AB_OK) {
             return code;
         }
-        if (group->queued_bytes + packed <= group->node->config.queue_bytes || group->queued_bytes == 0) {
+        if (has_room(group, packed)) {
             return AB_OK;
         }
         if (deadline == 0 || (deadline != AB_NEVER && ab_monotonic_ns() >= deadline)) {

@@ -38,15 +38,21 @@ void ab_reader_push(ab_group *group, const ab_action *action)
     pthread_mutex_unlock(&self->lock);
 }
 
+/* Where a block read from the log goes. */
+typedef struct target {
+    ab_budget *budget;
+    ab_buf *buf;
+} target;
+
 static void *into_buf(void *arg, size_t size)
 {
-    ab_buf **buf = arg;
-    *buf = ab_buf_new(NULL, size);
-    if (*buf == NULL) {
+    target *into = arg;
+    into->buf = ab_buf_new(into->budget, size);
+    if (into->buf == NULL) {
         return NULL;
     }
-    (*buf)->size = size;
-    return (*buf)->data;
+    into->buf->size = size;
+    return into->buf->data;
 }
 
 int ab_block_fetch(ab_group *group, ab_stream stream, uint64_t index, ab_block_header *header, ab_buf **buf)
@@ -59,12 +65,14 @@ int ab_block_fetch(ab_group *group, ab_stream stream, uint64_t index, ab_block_h
     void *data = NULL;
     size_t size = 0;
     atomic_fetch_add_explicit(&node->counters.cold_reads, 1, memory_order_relaxed);
-    int code = ab_wal_read(node->wal, group->id, stream, index, into_buf, buf, header, &data, &size);
+    target into = {.budget = &node->budget};
+    int code = ab_wal_read(node->wal, group->id, stream, index, into_buf, &into, header, &data, &size);
     if (code != AB_OK) {
-        ab_buf_unref(*buf);
-        *buf = NULL;
+        ab_buf_unref(into.buf);
+        return code;
     }
-    return code;
+    *buf = into.buf;
+    return AB_OK;
 }
 
 static void run_send(const ab_reader_job *job)
