@@ -14,6 +14,7 @@
 /* A refused request's body up to this is read and dropped, so that its client gets the answer instead of a reset. */
 #define DISCARD_MAX (64ull << 20)
 #define CONNECTION_MEMORY (64u * 1024)
+/* Memory for a body follows what has arrived, not what was announced: at most this at first. */
 #define BODY_FIRST (64u * 1024)
 
 static const ab_route routes[] = {
@@ -200,10 +201,12 @@ static void drop_body(ab_request *request)
 static bool grow_body(ab_request *request, size_t size)
 {
     const ab_settings *settings = request->http->options->settings;
-    size_t capacity = request->capacity == 0 ? BODY_FIRST : request->capacity;
-    while (capacity < size) {
-        capacity *= 2;
+    size_t capacity = request->capacity * 2;
+    if (request->capacity == 0) {
+        uint64_t declared = declared_size(request);
+        capacity = declared > BODY_FIRST ? BODY_FIRST : (size_t)declared;
     }
+    capacity = capacity < size ? size : capacity;
     size_t more = capacity - request->capacity;
     if (atomic_fetch_add(&request->http->body_bytes, more) + more > settings->max_bodies) {
         atomic_fetch_sub(&request->http->body_bytes, more);

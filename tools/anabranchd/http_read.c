@@ -31,11 +31,46 @@ static void on_flushed(void *arg, const ab_read_result *result)
     ab_http_release(part->request);
 }
 
-/* Asks every group to make what it has applied visible. */
+/* Streams of this node and up to where they are logged. */
+typedef struct own_writes {
+    uint32_t node;
+    ab_token *token;
+    int code;
+} own_writes;
+
+static bool on_stream(void *arg, const ab_stream_status *status)
+{
+    own_writes *own = arg;
+    ab_mark mark = {status->stream, status->logged};
+    if (status->stream.node == own->node && status->logged > 0) {
+        own->code = ab_token_merge(own->token, (ab_frontier){&mark, 1});
+    }
+    return own->code == AB_OK;
+}
+
+/* Asks a group to make what it has applied visible, and to wait before that for what is logged of this node's own
+ * writes: an acknowledged write shows in what is read after it. */
+static int ask(const ab_http_options *options, ab_group *group, ab_part *part)
+{
+    own_writes own = {ab_node_id(options->node), ab_token_new(), AB_OK};
+    if (own.token == NULL) {
+        return AB_ENOMEM;
+    }
+    ab_group_streams(group, on_stream, &own);
+    int code = own.code;
+    if (code == AB_OK) {
+        ab_read_options how = {.level = AB_READ_SESSION,
+                               .token = own.token,
+                               .timeout_ms = (uint32_t)options->settings->timeout_ms};
+        code = ab_query(group, AB_SHARD_SUMMARY, strlen(AB_SHARD_SUMMARY), &how, on_flushed, part);
+    }
+    ab_token_free(own.token);
+    return code;
+}
+
 static enum MHD_Result ask_all(ab_request *request)
 {
     const ab_http_options *options = request->http->options;
-    ab_read_options how = {.level = AB_READ_WEAK, .timeout_ms = (uint32_t)options->settings->timeout_ms};
     int code = ab_http_suspend(request);
     if (code != AB_OK) {
         return ab_http_failure(request, code);
@@ -43,8 +78,7 @@ static enum MHD_Result ask_all(ab_request *request)
     for (size_t i = 0; i < options->shard_count; i++) {
         ab_part *part = &request->parts[i];
         ab_http_hold(request);
-        code = ab_query(options->shards[i].group, AB_SHARD_SUMMARY, strlen(AB_SHARD_SUMMARY), &how,
-                        on_flushed, part);
+        code = ask(options, options->shards[i].group, part);
         if (code != AB_OK) {
             part->code = code;
             ab_http_release(request);

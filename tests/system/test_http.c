@@ -1,0 +1,563 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A real anabranchd over HTTP: what it takes, what it refuses and how, connections, start and stop. One thread. */
+#define _XOPEN_SOURCE 700 /* nftw */
+#include "tools/mainjob/cluster.h"
+
+#include <arpa/inet.h>
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static char base[64];
+static ab_cluster cluster;
+static ab_httpc client;
+static ab_httpc_answer answer;
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *walk)
+{
+    (void)st;
+    (void)type;
+    (void)walk;
+    return remove(path);
+}
+
+static void start_with(const char *application_extra)
+{
+    ab_cluster_options options = {
+        .bin = AB_BIN, .dir = base, .count = 1, .groups = 4, .application_extra = application_extra};
+    ck_assert_msg(ab_cluster_init(&cluster, &options), "%s", cluster.error);
+    ck_assert_msg(ab_cluster_start(&cluster, 0), "%s", cluster.error);
+}
+
+static void setup_dir(void)
+{
+    snprintf(base, sizeof base, "/tmp/test_http_XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(base));
+    ck_assert(ab_httpc_init(&client));
+}
+
+static void setup(void)
+{
+    setup_dir();
+    start_with("  max_body: 65536\n  max_bodies: 131072\n");
+}
+
+static void teardown(void)
+{
+    ab_httpc_free(&client);
+    ab_cluster_stop(&cluster);
+    nftw(base, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static uint16_t port(void)
+{
+    return ab_cluster_http_port(&cluster, 0);
+}
+
+static void post(const char *path, const char *body, int status)
+{
+    ck_assert(ab_httpc_post(&client, port(), path, body, strlen(body), &answer));
+    ck_assert_msg(answer.status == status, "%s: status %d, not %d: %s", path, answer.status, status,
+                  answer.body);
+}
+
+static void get(const char *path, int status)
+{
+    ck_assert(ab_httpc_get(&client, port(), path, &answer));
+    ck_assert_msg(answer.status == status, "%s: status %d, not %d: %s", path, answer.status, status,
+                  answer.body);
+}
+
+/* A connection of its own for what the client does not do. */
+static int dial(void)
+{
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons(port()), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct timeval timeout = {.tv_sec = 30};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_ge(fd, 0);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
+    ck_assert_msg(connect(fd, (struct sockaddr *)&address, sizeof address) == 0, "%s", strerror(errno));
+    return fd;
+}
+
+static void say(int fd, const char *text)
+{
+    ck_assert_int_eq(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
+}
+
+/* What comes until `until` was seen or the other side hangs up. */
+static const char *hear(int fd, const char *until)
+{
+    static char text[16384];
+    size_t size = 0;
+    text[0] = '\0';
+    while (strstr(text, until) == NULL && size + 1 < sizeof text) {
+        ssize_t n = recv(fd, text + size, sizeof text - 1 - size, 0);
+        if (n <= 0) {
+            break;
+        }
+        size += (size_t)n;
+        text[size] = '\0';
+    }
+    return text;
+}
+
+START_TEST(takes_and_gives)
+{
+    post("/write", "m,b=2,a=1 f=1.5,s=\"x y\" 10\nn f=2i 20\nn f=3i 20\r\n# nothing\n\n", 204);
+    ck_assert_ptr_nonnull(strstr(answer.writes, ":1."));
+    get("/export", 200);
+    ck_assert_uint_eq(answer.size, strlen("m,a=1,b=2 f=1.5 10\nm,a=1,b=2 s=\"x y\" 10\nn f=3i 20\n"));
+    ck_assert_ptr_nonnull(strstr(answer.body, "m,a=1,b=2 f=1.5 10\nm,a=1,b=2 s=\"x y\" 10\n"));
+    ck_assert_ptr_nonnull(strstr(answer.body, "n f=3i 20\n"));
+    get("/digest", 200);
+    ck_assert_ptr_nonnull(strstr(answer.body, "\"points\":3,"));
+    get("/health", 200);
+    ck_assert_ptr_nonnull(strstr(answer.body, "\"status\":\"pass\""));
+    ck_assert(ab_httpc_request(&client, port(), "HEAD", "/health", NULL, "", 0, NULL, &answer));
+    ck_assert_int_eq(answer.status, 200);
+    post("/write", "", 204);
+    post("/write", "# only a comment\n", 204);
+    ck_assert_uint_eq(client.connects, 1);
+}
+END_TEST
+
+START_TEST(precision)
+{
+    post("/write?precision=s", "m f=1 10\n", 204);
+    post("/write?precision=ms", "m f=2 11\n", 204);
+    post("/write?precision=h", "m f=3 1\n", 204);
+    post("/write?precision=day", "m f=4 1\n", 400);
+    ck_assert_ptr_nonnull(strstr(answer.body, "precision"));
+    get("/export", 200);
+    ck_assert_str_eq(answer.body, "m f=2 11000000\nm f=1 10000000000\nm f=3 3600000000000\n");
+}
+END_TEST
+
+START_TEST(server_time)
+{
+    struct timespec before;
+    struct timespec after;
+    clock_gettime(CLOCK_REALTIME, &before);
+    post("/write?precision=s", "m f=1\n", 204);
+    clock_gettime(CLOCK_REALTIME, &after);
+    get("/export", 200);
+    ck_assert_int_eq(strncmp(answer.body, "m f=1 ", 6), 0);
+    long long time = strtoll(answer.body + 6, NULL, 10);
+    ck_assert_int_ge(time, before.tv_sec * 1000000000ll + before.tv_nsec);
+    ck_assert_int_le(time, after.tv_sec * 1000000000ll + after.tv_nsec);
+}
+END_TEST
+
+START_TEST(malformed_lines)
+{
+    post("/write", "good f=1 1\nbad\n\nworse f=x 1\ngood f=2 2\n", 400);
+    ck_assert_ptr_nonnull(strstr(answer.body, "{\"line\":2,\"column\":4,\"error\":\"missing fields\"}"));
+    ck_assert_ptr_nonnull(strstr(answer.body, "{\"line\":4,\"column\":9,\"error\":\"invalid number\"}"));
+    ck_assert_ptr_nonnull(strstr(answer.body, "\"more\":false"));
+    get("/export", 200);
+    ck_assert_uint_eq(answer.size, 0); /* refused as a whole */
+    char body[2048] = "";
+    for (int i = 0; i < 200; i++) {
+        strcat(body, "bad\n");
+    }
+    post("/write", body, 400);
+    ck_assert_ptr_nonnull(strstr(answer.body, "\"line\":100,"));
+    ck_assert_ptr_null(strstr(answer.body, "\"line\":101,"));
+    ck_assert_ptr_nonnull(strstr(answer.body, "\"more\":true"));
+    ck_assert_uint_eq(client.connects, 1);
+}
+END_TEST
+
+START_TEST(wrong_requests)
+{
+    get("/nothing", 404);
+    post("/write/", "m f=1 1\n", 404);
+    get("/write", 405);
+    ck_assert_str_eq(answer.allow, "POST");
+    post("/export", "m f=1 1\n", 405);
+    ck_assert_str_eq(answer.allow, "GET");
+    ck_assert(ab_httpc_request(&client, port(), "DELETE", "/write", NULL, "", 0, NULL, &answer));
+    ck_assert_int_eq(answer.status, 405);
+    ck_assert(ab_httpc_request(&client, port(), "POS", "/write", NULL, "", 0, NULL, &answer));
+    ck_assert_int_eq(answer.status, 405);
+    ck_assert_uint_eq(client.connects, 1);
+    int fd = dial();
+    say(fd, "NOT HTTP AT ALL\r\n\r\n\r\n");
+    ck_assert_ptr_null(strstr(hear(fd, "\r\n\r\n"), "200 OK"));
+    close(fd);
+    get("/health", 200);
+}
+END_TEST
+
+START_TEST(too_large)
+{
+    char *body = malloc(300001);
+    memset(body, '#', 300000);
+    body[300000] = '\0';
+    post("/write", body, 413);
+    body[65536] = '\0';
+    post("/write", body, 204); /* exactly max_body: a comment */
+    ck_assert_uint_eq(client.connects, 1);
+
+    int fd = dial(); /* in chunks, without a length before */
+    say(fd, "POST /write HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+    for (int i = 0; i < 20; i++) {
+        char chunk[5100];
+        int n = snprintf(chunk, sizeof chunk, "1388\r\n%.5000s\r\n", body);
+        ck_assert_int_eq(send(fd, chunk, (size_t)n, MSG_NOSIGNAL), n);
+    }
+    say(fd, "0\r\n\r\n");
+    ck_assert_ptr_nonnull(strstr(hear(fd, "max_body"), "HTTP/1.1 413 "));
+    close(fd);
+
+    fd = dial(); /* asks before it sends */
+    say(fd, "POST /write HTTP/1.1\r\nHost: x\r\nContent-Length: 70000\r\nExpect: 100-continue\r\n\r\n");
+    ck_assert_int_eq(strncmp(hear(fd, "max_body"), "HTTP/1.1 413 ", 13), 0);
+    close(fd);
+    fd = dial();
+    say(fd, "POST /write HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\nExpect: 100-continue\r\n\r\n");
+    ck_assert_int_eq(strncmp(hear(fd, "\r\n\r\n"), "HTTP/1.1 100 ", 13), 0);
+    say(fd, "m f=1 1\n");
+    ck_assert_int_eq(strncmp(hear(fd, "\r\n\r\n"), "HTTP/1.1 204 ", 13), 0);
+    close(fd);
+    free(body);
+}
+END_TEST
+
+/* Bodies that are not complete take memory: beyond max_bodies a new one is told to come again. */
+START_TEST(too_many_bodies)
+{
+    char *half = malloc(40001);
+    memset(half, '#', 40000);
+    half[40000] = '\0';
+    int fds[2];
+    for (int i = 0; i < 2; i++) {
+        fds[i] = dial();
+        say(fds[i], "POST /write HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\n");
+        say(fds[i], half);
+    }
+    /* The daemon has not necessarily read both yet. */
+    int status = 0;
+    for (int i = 0; i < 1000 && status != 503; i++) {
+        ck_assert(ab_httpc_post(&client, port(), "/write", half, 40000, &answer));
+        status = answer.status;
+    }
+    ck_assert_int_eq(status, 503);
+    ck_assert_uint_eq(answer.retry_after, 1);
+    half[10000] = '\0';
+    for (int i = 0; i < 2; i++) {
+        say(fds[i], half);
+        ck_assert_int_eq(strncmp(hear(fds[i], "\r\n\r\n"), "HTTP/1.1 204 ", 13), 0);
+        close(fds[i]);
+    }
+    post("/write", "m f=1 1\n", 204);
+    free(half);
+}
+END_TEST
+
+START_TEST(keeps_connections)
+{
+    char line[64];
+    for (int i = 0; i < 300; i++) {
+        snprintf(line, sizeof line, "m,n=%d f=%d %d\n", i % 7, i, i);
+        post("/write", line, 204);
+    }
+    ck_assert_uint_eq(client.connects, 1);
+    get("/digest", 200);
+    ck_assert_ptr_nonnull(strstr(answer.body, "\"points\":300,"));
+}
+END_TEST
+
+START_TEST(many_connections)
+{
+    enum { COUNT = 300 };
+    int fds[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        fds[i] = dial();
+        say(fds[i], "POST /write HTTP/1.1\r\nHost: x\r\nContent-Length: 18\r\n\r\nm,n=");
+    }
+    for (int i = 0; i < COUNT; i++) {
+        char rest[32];
+        snprintf(rest, sizeof rest, "%04d f=%04d 1\n", i, i);
+        say(fds[i], rest);
+    }
+    for (int i = 0; i < COUNT; i++) {
+        const char *text = hear(fds[i], "\r\n\r\n");
+        ck_assert_msg(strncmp(text, "HTTP/1.1 204 ", 13) == 0, "%s", text);
+        close(fds[i]);
+    }
+    get("/digest", 200);
+    ck_assert_ptr_nonnull(strstr(answer.body, "\"points\":300,"));
+}
+END_TEST
+
+/* Clients that go away in the middle of anything harm nobody. */
+START_TEST(clients_vanish)
+{
+    for (int i = 0; i < 50; i++) {
+        int fd = dial();
+        if (i % 3 != 0) {
+            say(fd, "POST /write HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\nm f=1");
+        }
+        if (i % 3 == 2) {
+            say(fd, " 1\n");
+        }
+        close(fd);
+    }
+    post("/write", "m f=2 2\n", 204);
+    get("/health", 200);
+}
+END_TEST
+
+/* An export of many pieces; one whose client stops reading is dropped without harm. */
+START_TEST(long_export)
+{
+    size_t total = 0;
+    char *body = malloc(65536);
+    for (int i = 0; i < 60; i++) {
+        size_t n = 0;
+        for (int k = 0; k < 500; k++) {
+            n += (size_t)snprintf(body + n, 65536 - n, "series,number=%d,k=%d value=%d.25 %d\n", i % 10, k, k,
+                                  i);
+        }
+        total += n;
+        post("/write", body, 204);
+    }
+    get("/export", 200);
+    ck_assert_uint_eq(answer.size, total);
+    size_t lines = 0;
+    for (const char *p = answer.body; (p = strchr(p, '\n')) != NULL; p++) {
+        lines++;
+    }
+    ck_assert_uint_eq(lines, 30000);
+    int fd = dial();
+    say(fd, "GET /export HTTP/1.1\r\nHost: x\r\n\r\n");
+    ck_assert_int_eq(strncmp(hear(fd, "\r\n\r\n"), "HTTP/1.1 200 ", 13), 0);
+    close(fd);
+    get("/health", 200);
+    free(body);
+}
+END_TEST
+
+START_TEST(stops_in_order)
+{
+    post("/write", "m f=1 1\n", 204);
+    int idle = dial();
+    int busy = dial();
+    say(busy, "POST /write HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nm f=1");
+    int status = -1;
+    uint64_t start = ab_now_ms();
+    ck_assert_msg(ab_cluster_signal(&cluster, 0, SIGTERM, &status), "%s", cluster.error);
+    ck_assert(WIFEXITED(status));
+    ck_assert_int_eq(WEXITSTATUS(status), 0);
+    ck_assert_uint_lt(ab_now_ms() - start, 10000);
+    close(idle);
+    close(busy);
+    ck_assert_msg(ab_cluster_start(&cluster, 0), "%s", cluster.error);
+    get("/export", 200);
+    ck_assert_str_eq(answer.body, "m f=1 1\n");
+    post("/write", "m f=2 2\n", 204);
+    ck_assert(ab_cluster_signal(&cluster, 0, SIGINT, &status));
+    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+END_TEST
+
+START_TEST(survives_kills)
+{
+    char line[64];
+    char expected[1024] = "";
+    for (int i = 0; i < 8; i++) {
+        snprintf(line, sizeof line, "m f=%d %d\n", i, i);
+        post("/write", line, 204);
+        strcat(expected, line);
+        if (i % 3 == 2) {
+            get("/digest", 200); /* some of it is in the store already, the rest comes from the log */
+        }
+        ck_assert(ab_cluster_signal(&cluster, 0, SIGKILL, NULL));
+        ck_assert_msg(ab_cluster_start(&cluster, 0), "%s", cluster.error);
+    }
+    get("/export", 200);
+    ck_assert_str_eq(answer.body, expected);
+}
+END_TEST
+
+/* Runs the program; its output goes to `out`. @return exit code */
+static int run(const char *const *arguments, char *out, size_t room)
+{
+    int ends[2];
+    size_t size = 0;
+    ck_assert_int_eq(pipe(ends), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        dup2(ends[1], STDERR_FILENO);
+        dup2(ends[1], STDOUT_FILENO);
+        close(ends[0]);
+        close(ends[1]);
+        execv(AB_BIN "/anabranchd", (char *const *)(uintptr_t)arguments);
+        _exit(127);
+    }
+    close(ends[1]);
+    for (ssize_t n = 0; (n = read(ends[0], out + size, room - 1 - size)) > 0;) {
+        size += (size_t)n;
+    }
+    out[size] = '\0';
+    close(ends[0]);
+    int status = 0;
+    waitpid(pid, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static const char *write_file(const char *text)
+{
+    static char path[128];
+    snprintf(path, sizeof path, "%s/test.yaml", base);
+    FILE *file = fopen(path, "we");
+    fputs(text, file);
+    fclose(file);
+    return path;
+}
+
+#define NODE "node: {cluster: c, node_id: 1, data_dir: /nonexistent/x}\n"
+
+static const struct {
+    const char *text;
+    const char *says;
+} bad_configs[] = {
+    {"", ""},
+    {"node: {cluster: c, node_id: 0, data_dir: x}\n", "node_id"},
+    {NODE "application:\n  http_prt: 1\n", "test.yaml:3: application.http_prt: is not a known key"},
+    {NODE "application:\n  http_port: 70000\n",
+     "test.yaml:3: application.http_port: 70000 is out of range (0 to 65535)"},
+    {NODE "application:\n  http_port: many\n", "application.http_port"},
+    {NODE "application:\n  http_port: -1\n", "application.http_port"},
+    {NODE "application:\n  groups: 0\n", "application.groups: 0 is out of range (1 to 4096)"},
+    {NODE "application:\n  groups: [1]\n", "application.groups"},
+    {NODE "application:\n  write_level: most\n", "application.write_level: is not a write level"},
+    {NODE "application:\n  http_host: ''\n", "application.http_host: is empty"},
+    {NODE "application:\n  max_body: 2048\n  max_bodies: 1024\n",
+     "application.max_bodies: must be at least max_body"},
+    {NODE "application:\n  max_body: 10\n", "application.max_body: 10 is out of range"},
+    {NODE "application: 5\n", "application"},
+    {NODE "aplication: {}\n", "aplication"},
+};
+
+START_TEST(refuses_configs)
+{
+    char out[4096];
+    const char *const arguments[] = {"anabranchd", "--config", write_file(bad_configs[_i].text), "--check",
+                                     NULL};
+    int code = run(arguments, out, sizeof out);
+    ck_assert_msg(code == 2, "exit code %d: %s", code, out);
+    ck_assert_msg(strstr(out, bad_configs[_i].says) != NULL, "'%s' not in: %s", bad_configs[_i].says, out);
+}
+END_TEST
+
+START_TEST(command_line)
+{
+    char out[4096];
+    ck_assert_int_eq(run((const char *const[]){"anabranchd", "--help", NULL}, out, sizeof out), 0);
+    ck_assert_ptr_nonnull(strstr(out, "usage: anabranchd"));
+    ck_assert_int_eq(run((const char *const[]){"anabranchd", "--version", NULL}, out, sizeof out), 0);
+    ck_assert_int_eq(strncmp(out, "anabranchd ", 11), 0);
+    ck_assert_int_eq(run((const char *const[]){"anabranchd", NULL}, out, sizeof out), 2);
+    ck_assert_int_eq(run((const char *const[]){"anabranchd", "--what", NULL}, out, sizeof out), 2);
+    ck_assert_int_eq(run((const char *const[]){"anabranchd", "--config", "/no/such", NULL}, out, sizeof out),
+                     2);
+    const char *path = write_file(NODE);
+    ck_assert_int_eq(
+        run((const char *const[]){"anabranchd", "--config", path, "--check", NULL}, out, sizeof out), 0);
+    ck_assert_int_eq(run((const char *const[]){"anabranchd", "--config", path, NULL}, out, sizeof out), 1);
+    ck_assert_ptr_nonnull(strstr(out, "/nonexistent"));
+}
+END_TEST
+
+/* A configuration with the daemon's data directory, which is not running. */
+static int run_with(const char *format, char *out, size_t room)
+{
+    char text[1024];
+    int n = snprintf(text, sizeof text,
+                     "node: {cluster: mainjob, node_id: 1, data_dir: %s/data}\napplication:\n%s",
+                     cluster.nodes[0].dir, format);
+    ck_assert_int_lt(n, (int)sizeof text);
+    return run((const char *const[]){"anabranchd", "--config", write_file(text), NULL}, out, room);
+}
+
+START_TEST(refuses_to_start)
+{
+    char out[8192];
+    post("/write", "m f=1 1\n", 204);
+    ck_assert_int_eq(run_with("  http_port: 0\n", out, sizeof out), 1); /* the directory is in use */
+    int taken = dial();
+    char extra[64];
+    ck_assert(ab_cluster_signal(&cluster, 0, SIGTERM, NULL));
+    close(taken);
+    ck_assert_int_eq(run_with("  http_port: 0\n  groups: 5\n", out, sizeof out), 2);
+    ck_assert_ptr_nonnull(strstr(out, "groups"));
+    ck_assert_int_eq(run_with("  http_port: 0\n  groups: 4\n  http_host: 0.0.0.0\n", out, sizeof out), 2);
+    ck_assert_ptr_nonnull(strstr(out, "insecure"));
+    ck_assert_int_eq(
+        run_with("  http_port: 0\n  groups: 4\n  http_host: no.such.host.invalid\n", out, sizeof out), 2);
+    int listening = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    ck_assert_int_eq(bind(listening, (struct sockaddr *)&address, sizeof address), 0);
+    ck_assert_int_eq(listen(listening, 1), 0);
+    ck_assert_int_eq(getsockname(listening, (struct sockaddr *)&address, &size), 0);
+    snprintf(extra, sizeof extra, "  http_port: %u\n  groups: 4\n", (unsigned)ntohs(address.sin_port));
+    ck_assert_int_eq(run_with(extra, out, sizeof out), 1);
+    ck_assert_ptr_nonnull(strstr(out, "cannot listen"));
+    close(listening);
+    ck_assert_msg(ab_cluster_start(&cluster, 0), "%s", cluster.error); /* nothing was harmed */
+    get("/export", 200);
+    ck_assert_str_eq(answer.body, "m f=1 1\n");
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("http");
+    TCase *c = tcase_create("daemon");
+    tcase_add_checked_fixture(c, setup, teardown);
+    tcase_add_test(c, takes_and_gives);
+    tcase_add_test(c, precision);
+    tcase_add_test(c, server_time);
+    tcase_add_test(c, malformed_lines);
+    tcase_add_test(c, wrong_requests);
+    tcase_add_test(c, too_large);
+    tcase_add_test(c, too_many_bodies);
+    tcase_add_test(c, keeps_connections);
+    tcase_add_test(c, many_connections);
+    tcase_add_test(c, clients_vanish);
+    tcase_add_test(c, long_export);
+    tcase_add_test(c, stops_in_order);
+    tcase_add_test(c, survives_kills);
+    tcase_add_test(c, refuses_to_start);
+    tcase_set_timeout(c, 120);
+    suite_add_tcase(s, c);
+    c = tcase_create("command");
+    tcase_add_checked_fixture(c, setup_dir, teardown);
+    tcase_add_loop_test(c, refuses_configs, 0, sizeof bad_configs / sizeof *bad_configs);
+    tcase_add_test(c, command_line);
+    tcase_set_timeout(c, 120);
+    suite_add_tcase(s, c);
+    return s;
+}
+
+int main(void)
+{
+    SRunner *runner = srunner_create(suite());
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}
