@@ -128,10 +128,8 @@ int ab_admin_request_read(const void *data, size_t size, ab_admin_request *reque
     msgpack_unpack_return r = msgpack_unpack_next(&result, data, size, &offset);
     if (r == MSGPACK_UNPACK_SUCCESS && offset == size && result.data.type == MSGPACK_OBJECT_MAP) {
         code = read_map(&result.data.via.map, request, message);
-    } else if (r == MSGPACK_UNPACK_NOMEM_ERROR) {
-        code = fail(AB_ENOMEM, message, ab_strerror(AB_ENOMEM));
     } else {
-        code = fail(code, message, "the request is no msgpack map");
+        code = fail(code, message, "the request is no msgpack map, or nested too deeply");
     }
     msgpack_unpacked_destroy(&result);
     return code;

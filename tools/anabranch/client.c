@@ -150,7 +150,7 @@ static json_t *map_to_json(const msgpack_object_map *map)
         const msgpack_object *value = &map->ptr[i].val;
         char name[64];
         if (key->type != MSGPACK_OBJECT_STR || key->via.str.size > 40 ||
-            !text_is_plain(key->via.str.ptr, key->via.str.size)) {
+            text_strange(key->via.str.ptr, key->via.str.size) > 0) {
             continue;
         }
         snprintf(name, sizeof name, "%.*s%s", (int)key->via.str.size, key->via.str.ptr,

@@ -279,7 +279,12 @@ static void add_rows(void *arg, const comparison *c)
         }
         table_format(t, "%" PRIu64, c->group);
         table_text(t, c->name);
-        table_format(t, "%" PRIu64, row_uint(json_object_get(c->answers[i], "node"), "node_id"));
+        uint64_t id = row_uint(json_object_get(c->answers[i], "node"), "node_id");
+        if (id != 0) {
+            table_format(t, "%" PRIu64, id);
+        } else {
+            table_text(t, "");
+        }
         table_text(t, row_text(c->answers[i], "data"));
         table_count(t, entries);
         table_text(t, row_text(c->rows[i], "digest"));

@@ -23,7 +23,7 @@ static unsigned hex_digit(char c)
     return c >= 'a' ? (unsigned)(c - 'a') + 10 : (unsigned)(c - '0');
 }
 
-/* The payload as text where it is text, else as hexadecimal. */
+/* The payload as text where most of it is text, else as hexadecimal. */
 static void print_payload(const printing *p, const json_t *row)
 {
     const char *hex = row_text(row, "payload_hex");
@@ -35,12 +35,15 @@ static void print_payload(const printing *p, const json_t *row)
     for (size_t i = 0; i < bytes; i++) {
         p->scratch[i] = (char)(hex_digit(hex[2 * i]) << 4 | hex_digit(hex[2 * i + 1]));
     }
-    /* Cut in the middle of a character it is still text. */
+    /* A character that was cut is left out rather than shown as strange. */
     size_t whole = bytes;
-    while (more[0] != '\0' && whole > 0 && bytes - whole < 3 && !text_is_plain(p->scratch, whole)) {
+    while (more[0] != '\0' && whole > 0 && bytes - whole < 3 &&
+           text_strange(p->scratch, whole) > text_strange(p->scratch, whole - 1)) {
         whole--;
     }
-    if (text_is_plain(p->scratch, whole)) {
+    if (bytes == 0) {
+        printf("-%s\n", more);
+    } else if (text_strange(p->scratch, whole) <= whole / 4) {
         char *quoted = p->scratch + bytes;
         text_quote(p->scratch, whole, quoted, p->scratch_size - bytes);
         printf("%s%s\n", quoted, more);
@@ -52,7 +55,6 @@ static void print_payload(const printing *p, const json_t *row)
 static void print_row(printing *p, const json_t *row)
 {
     char time[48];
-    char index[32];
     if (!p->begun && p->o->data_count > 1) {
         char name[256];
         text_quote(p->data_dir, strlen(p->data_dir), name, sizeof name);
@@ -70,9 +72,8 @@ static void print_row(printing *p, const json_t *row)
         return;
     }
     text_hlc(row_uint(row, "hlc"), time, sizeof time);
-    text_count(row_uint(row, "index"), index, sizeof index);
-    printf("%6" PRIu64 "  %-14s  %12s  %-26s  %8" PRIu64 "  ", row_uint(row, "group"),
-           row_text(row, "stream"), index, time, row_uint(row, "size"));
+    printf("%6" PRIu64 "  %-14s  %12" PRIu64 "  %-26s  %8" PRIu64 "  ", row_uint(row, "group"),
+           row_text(row, "stream"), row_uint(row, "index"), time, row_uint(row, "size"));
     print_payload(p, row);
 }
 

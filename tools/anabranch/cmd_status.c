@@ -45,7 +45,7 @@ static void add_node(table *t, const json_t *answer)
     bool running = row_bool(answer, "running");
     node_of(t, node);
     table_text(t, row_text(answer, "data"));
-    table_text(t, !row_good(answer, "code") ? "unreadable" : running ? "running" : "stopped");
+    table_text(t, node == NULL ? "unreadable" : running ? "running" : "stopped");
     if (running && node != NULL) {
         table_duration(t, row_uint(node, "uptime_ms"));
         table_format(t, "%" PRIu64 "/%" PRIu64, row_uint(node, "peers_up"), row_uint(node, "peers"));
@@ -112,14 +112,14 @@ static void group_problems(report *r, const char *name, const json_t *group)
                        code_words(row_text(group, "apply_code")));
     }
     if (row_uint(group, "quarantined") > 0) {
-        report_problem(r, "%s: group %" PRIu64 " (%s): %" PRIu64 " entries are in quarantine", name, id,
-                       title, row_uint(group, "quarantined"));
+        report_problem(r, "%s: group %" PRIu64 " (%s): entries in quarantine: %" PRIu64, name, id, title,
+                       row_uint(group, "quarantined"));
     }
     if (!row_good(group, "bad_code")) {
         report_problem(r,
-                       "%s: group %" PRIu64 " (%s): %" PRIu64 " streams here and %" PRIu64
-                       " at peers are bad: %s "
-                       "(anabranch peers, anabranch status --streams)",
+                       "%s: group %" PRIu64 " (%s): bad streams: %" PRIu64 " here, %" PRIu64
+                       " at peers: %s (anabranch "
+                       "peers, anabranch status --streams)",
                        name, id, title, row_uint(group, "streams_bad"), row_uint(group, "syncs_bad"),
                        code_words(row_text(group, "bad_code")));
     }

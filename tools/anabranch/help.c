@@ -75,7 +75,7 @@ static const struct {
      "  --bytes N        show so many bytes of each payload (40; at most 65536)\n"
      "  --json           print one JSON object per line instead\n"
      "\n"
-     "A payload that is text is shown as text (control characters as \\xNN), any other in hexadecimal.\n"
+     "A payload that is mostly text is shown as text, with \\xNN for what is not; any other in hexadecimal.\n"
      "\n"
      "Exit code 1 if the log cannot be read, or a part of it.\n"
      "\n"

@@ -42,6 +42,7 @@ void complain(const char *format, ...)
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     text_quote(text, strlen(text), quoted, sizeof quoted);
+    fflush(stdout); /* in the order in which things were found */
     fprintf(stderr, "anabranch: %s\n", quoted);
 }
 

@@ -75,16 +75,15 @@ size_t text_quote(const char *text, size_t length, char *out, size_t size)
     return used;
 }
 
-bool text_is_plain(const char *text, size_t length)
+size_t text_strange(const char *text, size_t length)
 {
+    size_t strange = 0;
     for (size_t i = 0; i < length;) {
         size_t bytes = text_char(text + i, length - i);
-        if (bytes == 0) {
-            return false;
-        }
-        i += bytes;
+        strange += bytes == 0;
+        i += bytes > 0 ? bytes : 1;
     }
-    return true;
+    return strange;
 }
 
 size_t text_width(const char *text)

@@ -15,8 +15,8 @@ size_t text_char(const char *text, size_t length);
  * @return bytes written, without the NUL */
 size_t text_quote(const char *text, size_t length, char *out, size_t size);
 
-/* Whether all of it is harmless text. */
-bool text_is_plain(const char *text, size_t length);
+/* Bytes of it that are not harmless. */
+size_t text_strange(const char *text, size_t length);
 
 /* Columns that harmless text takes on a terminal, counting a character as one. */
 size_t text_width(const char *text);

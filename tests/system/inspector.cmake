@@ -1,0 +1,14 @@
+# The inspector: snapshots on directories that nobody has open, and beside live nodes.
+if(AB_TOOLS)
+    add_executable(inspector_makelog inspector_makelog.c)
+    target_link_libraries(inspector_makelog PRIVATE ab_wal ab_base ab_options)
+    add_test(NAME inspector_offline COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/inspector ${CMAKE_BINARY_DIR})
+    set_tests_properties(inspector_offline PROPERTIES TIMEOUT 120 LABELS system)
+
+    pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
+    ab_test(NAME test_inspector_live SOURCES test_inspector_live.c ${CMAKE_SOURCE_DIR}/tests/support/nodes.c
+        ${CMAKE_SOURCE_DIR}/tests/support/sm.c
+        LIBS ab_base ab_wal ab_replication ab_transport ab_engine PkgConfig::JANSSON LABELS system)
+    target_compile_definitions(test_inspector_live PRIVATE ANABRANCH="$<TARGET_FILE:anabranch>")
+    add_dependencies(test_inspector_live anabranch)
+endif()

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Makes a data directory with fixed content, for the snapshots of the offline inspector: inspector_makelog DIR. */
+#include "wal/wal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define START (1767225600000ull << 16) /* hlc of 2026-01-01 00:00:00 UTC */
+#define BLOCK_MAX 4096u
+
+typedef struct writer {
+    ab_wal *wal;
+    uint64_t group;
+    ab_stream stream;
+    uint64_t next;
+    uint64_t hash;
+    uint64_t hlc;
+} writer;
+
+static void require(int code, const char *what)
+{
+    if (code != AB_OK) {
+        fprintf(stderr, "inspector_makelog: %s: %s\n", what, ab_strerror(code));
+        exit(1);
+    }
+}
+
+/* One block of the given payloads, an entry per second. */
+static void put_block(writer *w, const ab_bytes *payloads, uint32_t count)
+{
+    uint8_t block[BLOCK_MAX];
+    size_t used = AB_BLOCK_HEADER;
+    ab_block_header header = {.group = w->group,
+                              .node = w->stream.node,
+                              .epoch = w->stream.epoch,
+                              .first = w->next,
+                              .last = w->next + count - 1,
+                              .count = count,
+                              .hlc_first = w->hlc,
+                              .prev_hash = w->hash};
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t delta = i == 0 ? 0 : 1000ull << 16 | 1;
+        used += ab_entry_pack(block + used, delta, payloads[i].data, payloads[i].size);
+        w->hlc += delta;
+    }
+    header.hlc_last = w->hlc;
+    header.entries_bytes = (uint32_t)(used - AB_BLOCK_HEADER);
+    size_t size = ab_block_seal(block, &header, NULL, 0);
+    ab_wal_op op = {.type = AB_WAL_PUT_BLOCK, .group = w->group, .stream = w->stream, .data = {block, size}};
+    require(ab_wal_commit(w->wal, &op, 1, NULL), "block");
+    w->next += count;
+    w->hash = header.checksum;
+    w->hlc += 1000ull << 16;
+}
+
+static ab_bytes text(const char *string)
+{
+    return (ab_bytes){string, strlen(string)};
+}
+
+static void put_state(ab_wal *wal, uint64_t group, const char *key, const char *value)
+{
+    ab_wal_op op = {.type = AB_WAL_PUT_STATE, .group = group, .key = text(key), .data = text(value)};
+    require(ab_wal_commit(wal, &op, 1, NULL), key);
+}
+
+static void fill(ab_wal *wal)
+{
+    static const char zeros[300];
+    writer sensors = {.wal = wal, .group = 1, .stream = {1, 1767225600}, .next = 1, .hlc = START};
+    writer remote = {
+        .wal = wal, .group = 1, .stream = {2, 1767225600}, .next = 1, .hlc = START + (500 << 16)};
+    writer other = {.wal = wal, .group = 2, .stream = {1, 1767225600}, .next = 1, .hlc = START};
+    put_state(wal, 0, "engine/cluster", "plant");
+    put_state(wal, 0, "engine/node", "1");
+    put_state(wal, 1, "engine/group", "sensors\tmultimaster");
+    put_state(wal, 2, "engine/group", "evil\x1b[31mname\tstandalone");
+    put_state(wal, 2, "engine/quarantine/1.1767225600.00000000000000000001", "x");
+    put_block(&sensors, (ab_bytes[]){text("trimmed"), text("trimmed too")}, 2);
+    put_block(&sensors, (ab_bytes[]){text("pump,site=north temp=21.5"), text(""), text("unit=\xc2\xb5m ok")},
+              3);
+    put_block(&sensors, (ab_bytes[]){text("DAMAGE-ME in the middle")}, 1);
+    put_block(&sensors,
+              (ab_bytes[]){text("esc \x1b[2J\x07 tab\there"),
+                           {zeros, sizeof zeros},
+                           text("a payload of more than forty bytes that is text all the way through")},
+              3);
+    put_block(&remote, (ab_bytes[]){text("\xff\xfe\x80 not UTF-8"), text("right \xe2\x80\xae to left")}, 2);
+    put_block(&other, (ab_bytes[]){text("alone")}, 1);
+    ab_wal_op trim = {.type = AB_WAL_TRIM, .group = 1, .stream = sensors.stream, .index = 2, .limit = 10};
+    require(ab_wal_commit(wal, &trim, 1, NULL), "trim");
+}
+
+int main(int argc, char **argv)
+{
+    ab_wal_options options = {
+        .durability = AB_DURABILITY_SYNC, .max_bytes = 64u << 20, .map_bytes = 64u << 20};
+    ab_wal_origin origin;
+    ab_message message = {{0}};
+    ab_wal *wal = NULL;
+    if (argc != 2) {
+        fprintf(stderr, "usage: inspector_makelog DIR\n");
+        return 2;
+    }
+    int code = ab_wal_open(argv[1], &options, &wal, &origin, &message);
+    require(code, message.text);
+    fill(wal);
+    ab_wal_close(wal);
+    return 0;
+}
