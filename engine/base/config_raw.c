@@ -159,14 +159,31 @@ __attribute__((format(printf, 3, 0))) static void on_log(cyaml_log_t level, void
     }
 }
 
+/* In front of each piece of memory that libcyaml has. */
+typedef union piece {
+    size_t capacity;
+    max_align_t align;
+} piece;
+
+/* libcyaml grows a list by one entry at a time. Growing by half instead keeps long lists from being copied each time. */
 static void *on_memory(void *ctx, void *memory, size_t size)
 {
     (void)ctx;
+    piece *p = memory != NULL ? (piece *)memory - 1 : NULL;
     if (size == 0) {
-        free(memory);
+        free(p);
         return NULL;
     }
-    return realloc(memory, size);
+    if (p != NULL && p->capacity >= size) {
+        return memory;
+    }
+    size_t capacity = p != NULL ? size + size / 2 : size;
+    p = realloc(p, sizeof *p + capacity);
+    if (p == NULL) {
+        return NULL;
+    }
+    p->capacity = capacity;
+    return p + 1;
 }
 
 static cyaml_config_t cyaml_options(capture *c)

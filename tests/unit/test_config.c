@@ -448,6 +448,7 @@ int main(void)
     tcase_add_test(good, defaults_stay_where_a_file_is_silent);
     tcase_add_test(good, many_groups_take_no_quadratic_time);
     tcase_add_test(good, a_file_on_disk);
+    tcase_set_timeout(good, 60);
     suite_add_tcase(suite, good);
     TCase *bad = tcase_create("bad");
     tcase_add_test(bad, mistakes_of_structure);

@@ -107,18 +107,21 @@ json_t *json_uint(uint64_t value)
 
 json_t *json_text(const char *text, size_t length)
 {
+    static const char replacement[] = "\xef\xbf\xbd"; /* U+FFFD */
     json_t *value = json_stringn(text, length);
     if (value != NULL) {
         return value;
     }
-    size_t size = 4 * length + 1; /* not UTF-8 */
-    char *quoted = malloc(size);
-    if (quoted == NULL) {
-        return NULL;
+    char *good = malloc(3 * length + 1); /* it is not UTF-8 */
+    size_t used = 0;
+    for (size_t i = 0; good != NULL && i < length;) {
+        size_t bytes = (unsigned char)text[i] < 0x80 ? 1 : text_char(text + i, length - i);
+        memcpy(good + used, bytes > 0 ? text + i : replacement, bytes > 0 ? bytes : 3);
+        used += bytes > 0 ? bytes : 3;
+        i += bytes > 0 ? bytes : 1;
     }
-    text_quote(text, length, quoted, size);
-    value = json_string(quoted);
-    free(quoted);
+    value = good != NULL ? json_stringn(good, used) : NULL;
+    free(good);
     return value;
 }
 

@@ -56,7 +56,7 @@ bool row_good(const json_t *row, const char *key); /* a code that is AB_OK, or n
 
 /* Numbers above what JSON integers hold become text. */
 json_t *json_uint(uint64_t value);
-/* What is not UTF-8 is quoted. */
+/* What is not UTF-8 becomes U+FFFD. */
 json_t *json_text(const char *text, size_t length);
 json_t *json_hex(const void *data, size_t size);
 
