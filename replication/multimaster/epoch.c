@@ -31,6 +31,7 @@ static int start_new(ab_mm *mm, ab_actions *actions)
         return code;
     }
     mm->current = stream;
+    mm->kept = false;
     mm->seen_epoch = epoch;
     mm->new_epoch = false;
     ab_marks_clear(&mm->carried);
@@ -62,46 +63,54 @@ int ab_mm_claimed(ab_mm *mm, ab_mm_stream *stream, uint64_t upto, uint64_t now)
     if (upto <= stream->o.last) {
         return AB_OK;
     }
-    stream->o.ended = AB_NEVER;
     mm->new_epoch |= stream == mm->current;
     return ab_mm_want_tail(mm, stream, upto, now);
 }
 
-static bool has_ended(const ab_mm *mm, const ab_mm_stream *stream)
+/* Up to where anybody has the old stream of ours; AB_NEVER if that is not known yet. */
+static uint64_t end_of(const ab_mm *mm, const ab_mm_stream *stream)
 {
-    if (!stream->own || stream == mm->current || stream->o.durable < stream->o.last ||
-        stream->sealed > stream->o.last || stream->diverged != 0) {
-        return false;
+    if (!stream->own || stream == mm->current || stream->sealed > stream->o.last || stream->diverged != 0) {
+        return AB_NEVER;
     }
+    uint64_t end = stream->o.last;
     for (uint32_t i = 0; i < mm->peer_count; i++) {
         const ab_mm_peer *peer = &mm->peers[i];
-        if (!peer->met || ab_marks_get(&peer->marks, stream->o.stream) > stream->o.last ||
-            ab_marks_get(&peer->pending, stream->o.stream) > stream->o.last) {
-            return false;
+        uint64_t has = ab_marks_get(&peer->marks, stream->o.stream);
+        uint64_t pending = ab_marks_get(&peer->pending, stream->o.stream);
+        if (!peer->met) {
+            return AB_NEVER;
         }
+        has = pending > has ? pending : has;
+        end = has > end ? has : end;
     }
-    return true;
+    return end;
 }
 
-/* An old stream of ours has ended where our log of it ends, once every member was heard of it since we started and none
- * has more: nobody writes to it, and it reaches nobody but through us. Entries beyond, that some block may depend
- * on, are lost for good, and the others need not wait for them. */
+/* An old stream of ours ends where the longest log of it ends, once every member was heard of it since we started: nobody
+ * writes to it, and it reaches nobody but through us. Entries beyond, that some block may depend on, are lost for
+ * good, and the others need not wait for them. */
 void ab_mm_settle(ab_mm *mm)
 {
     for (uint32_t i = 0; i < mm->order.count; i++) {
         ab_mm_stream *stream = ab_mm_at(mm, i);
-        if (stream->own && stream->o.ended == AB_NEVER && has_ended(mm, stream)) {
-            stream->o.ended = stream->o.last;
+        uint64_t end = end_of(mm, stream);
+        if (stream->own && end != stream->o.ended) {
+            stream->o.ended = end;
             ab_mm_spread(mm, stream);
         }
     }
 }
 
-/* Adds to mm->sealing what the state machine has applied of `stream` if blocks did not carry it yet. Of older streams of
- * our own everything that is durable counts: their writers had been answered before the new stream began. */
+/* Adds to mm->sealing what the state machine has applied of `stream` if blocks did not carry it yet. The block that it is
+ * applying now counts: a query may have seen a part of it. Of older streams of our own everything that is durable counts:
+ * their writers had been answered before the new stream began. */
 static int add_dep(ab_mm *mm, const ab_mm_stream *stream)
 {
     uint64_t index = stream->o.applied;
+    if (mm->order.ring_count > 0 && mm->order.ring[mm->order.ring_start].stream == &stream->o) {
+        index = mm->order.ring[mm->order.ring_start].last;
+    }
     if (stream->own && stream->o.durable > index) {
         index = stream->o.durable;
     }
@@ -141,13 +150,20 @@ int ab_mm_seal(ab_mm *mm, uint64_t first, uint64_t last, ab_frontier *deps)
     return AB_OK;
 }
 
+/* Whether anybody outside may see indexes of the stream. Until a commit has kept something of a new epoch, the epoch itself
+ * may be lost in a crash, and chosen again: so its indexes are not shown before. Under `sync` this costs nothing. */
+bool ab_mm_may_show(const ab_mm *mm, const ab_mm_stream *stream)
+{
+    return stream != mm->current || mm->kept || stream->o.durable > 0;
+}
+
 /* Level `local` holds when a block is announced as logged: what that survives is the driver's durability. */
 int ab_mm_pump_acked(ab_mm *mm, ab_actions *actions)
 {
     for (uint32_t i = 0; i < mm->order.count; i++) {
         ab_mm_stream *stream = ab_mm_at(mm, i);
         uint64_t upto = stream->o.last < stream->sealed ? stream->o.last : stream->sealed;
-        if (!stream->own || upto <= stream->acked) {
+        if (!stream->own || upto <= stream->acked || !ab_mm_may_show(mm, stream)) {
             continue;
         }
         ab_action acked = {

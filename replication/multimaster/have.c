@@ -56,16 +56,19 @@ static void take_one(ab_mm *mm, ab_mm_peer *peer, const ab_mm_have *have, bool b
     if (have->stream.node == mm->self) {
         take_own(peer, have);
     }
+    bool final = (have->flags & AB_MM_ENDED) != 0 && have->stream.node == peer->node;
     ab_mm_stream *stream = ab_mm_find(mm, have->stream);
+    if (stream == NULL && final) {
+        (void)ab_mm_stream_of(mm, have->stream, &stream); /* something may come to depend on it */
+    }
     if (stream == NULL) {
         return;
     }
     if (!ab_mm_same_history(stream, have->durable, have->hash)) {
         ab_mm_diverge(mm, peer, stream, have->durable, true);
     }
-    bool final = (have->flags & AB_MM_ENDED) != 0 && have->stream.node == peer->node;
-    if (final && stream->accepted <= have->durable && stream->o.last <= have->durable) {
-        stream->o.ended = have->durable;
+    if (final && stream->accepted <= have->accepted && stream->o.last <= have->accepted) {
+        stream->o.ended = have->accepted;
     }
     ab_mm_confirmed(mm, peer, stream, have->durable, back, now);
 }
@@ -113,7 +116,7 @@ int ab_mm_take_have(ab_mm *mm, ab_mm_peer *peer, const ab_mm_message *message, u
     }
     peer->owe_full |= (message->flags & AB_MM_ASK) != 0;
     ab_mm_settle(mm);
-    ab_mm_wants_wake(mm, now);
+    ab_mm_wants_wake(mm, peer, first_full, now);
     ab_mm_trim_soon(mm, now);
     return AB_OK;
 }
@@ -123,7 +126,9 @@ int ab_mm_take_have(ab_mm *mm, ab_mm_peer *peer, const ab_mm_message *message, u
 static ab_mm_have have_of(const ab_mm *mm, const ab_mm_stream *stream)
 {
     uint64_t accepted = stream == mm->current ? stream->o.last : stream->accepted;
+    accepted = ab_mm_may_show(mm, stream) ? accepted : 0;
     bool ended = stream->own && stream->o.ended != AB_NEVER;
+    accepted = ended ? stream->o.ended : accepted;
     return (ab_mm_have){.stream = stream->o.stream,
                         .durable = stream->o.durable,
                         .hash = stream->o.durable == stream->o.last ? stream->o.last_hash : 0,

@@ -26,7 +26,7 @@ typedef enum ab_mm_kind {
 #define AB_MM_ASK 2u  /* the sender waits for a full one in return */
 
 /** Flags of one stream in a HAVE. */
-#define AB_MM_ENDED 1u /* from its origin: nothing beyond `durable` exists or ever will */
+#define AB_MM_ENDED 1u /* from its origin: nothing beyond `accepted` exists or ever will */
 
 /** One stream in a HAVE. */
 typedef struct ab_mm_have {

@@ -175,6 +175,7 @@ int ab_mm_claimed(ab_mm *mm, ab_mm_stream *stream, uint64_t upto, uint64_t now);
 void ab_mm_settle(ab_mm *mm);
 int ab_mm_seal(ab_mm *mm, uint64_t first, uint64_t last, ab_frontier *deps);
 int ab_mm_pump_acked(ab_mm *mm, ab_actions *actions);
+bool ab_mm_may_show(const ab_mm *mm, const ab_mm_stream *stream);
 
 /* repair.c: what is fetched */
 int ab_mm_want_tail(ab_mm *mm, ab_mm_stream *stream, uint64_t upto, uint64_t now);
@@ -187,7 +188,7 @@ void ab_mm_probe(ab_mm_stream *stream, uint64_t index);
 void ab_mm_probed(ab_mm_stream *stream, const ab_event *event);
 void ab_mm_take_trimmed(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream);
 void ab_mm_want_progress(ab_mm *mm, ab_mm_stream *stream, uint64_t now);
-void ab_mm_wants_wake(ab_mm *mm, uint64_t now);
+void ab_mm_wants_wake(ab_mm *mm, const ab_mm_peer *peer, bool new_link, uint64_t now);
 int ab_mm_pump_wants(ab_mm *mm, uint64_t now, ab_actions *actions);
 uint64_t ab_mm_want_deadline(const ab_mm_stream *stream);
 bool ab_mm_damaged(const ab_mm_stream *stream);

@@ -204,16 +204,18 @@ void ab_mm_want_progress(ab_mm *mm, ab_mm_stream *stream, uint64_t now)
     for (ab_mm_want *want = stream->wants; want != NULL; want = want->next) {
         if (!want->repair) {
             want->wait_ms = mm->retry_min_ms;
+            want->trimmed = 0; /* what follows may be there where the beginning was gone */
             want->at = now + ab_mm_jitter(mm, want->wait_ms);
         }
     }
 }
 
-/* A peer said what it has: it may be one to ask. */
-void ab_mm_wants_wake(ab_mm *mm, uint64_t now)
+/* A peer said what it has: it may be one to ask. Over a new link everything is open again. */
+void ab_mm_wants_wake(ab_mm *mm, const ab_mm_peer *peer, bool new_link, uint64_t now)
 {
     for (uint32_t i = 0; i < mm->order.count; i++) {
         for (ab_mm_want *want = ab_mm_at(mm, i)->wants; want != NULL; want = want->next) {
+            want->trimmed &= new_link ? ~ab_mm_bit(peer) : UINT64_MAX;
             want->at = want->at == AB_NEVER ? now : want->at;
         }
     }

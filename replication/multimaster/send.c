@@ -306,7 +306,7 @@ static int send_some(ab_mm *mm, ab_mm_peer *peer, ab_mm_sync *sync, uint64_t now
 {
     ab_mm_stream *stream = sync->stream;
     bool diverged = (stream->diverged & ab_mm_bit(peer)) != 0;
-    if (sync->outstanding || diverged || now < sync->hold_at) {
+    if (sync->outstanding || diverged || now < sync->hold_at || !ab_mm_may_show(mm, stream)) {
         return AB_OK;
     }
     ab_action send = {.type = AB_ACT_SEND, .peer = peer->node, .mark = {stream->o.stream, sync->next}};
@@ -340,7 +340,7 @@ static int add_own(ab_mm *mm, ab_mm_peer *peer)
     for (uint32_t i = 0; i < mm->order.count; i++) {
         ab_mm_stream *stream = ab_mm_at(mm, i);
         uint64_t mark = ab_marks_get(&peer->marks, stream->o.stream);
-        if (!stream->own || mark >= stream->o.last) {
+        if (!stream->own || mark >= stream->o.last || !ab_mm_may_show(mm, stream)) {
             continue;
         }
         ab_mm_sync *sync = ab_mm_sync_of(peer, stream);

@@ -140,7 +140,9 @@ static int trim(core *self, uint64_t now, ab_actions *actions)
 static int acknowledge(core *self, ab_actions *actions)
 {
     uint64_t upto = self->own->last < self->sealed ? self->own->last : self->sealed;
-    if (upto <= self->acked) {
+    /* Until a commit has kept something of a new epoch, the epoch itself may be lost, and chosen again. */
+    bool may_show = self->kept || self->own->durable > 0;
+    if (upto <= self->acked || !may_show) {
         return AB_OK;
     }
     ab_action acked = {

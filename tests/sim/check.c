@@ -102,21 +102,24 @@ void check_lost(world *w, const sim_node *n, const sim_block *block)
     }
 }
 
-/* Entries after what `n` has that are in nobody's log any more, or that nobody can give it. */
+/* Entries after what `n` has that are trimmed where it could get them: at their origin, or, if it is the origin
+ * itself, everywhere. */
 static bool lacks_trimmed(world *w, const sim_node *n, int sid)
 {
     uint64_t last = disk_last(&n->disk.streams[sid]);
     uint64_t most = longest(w, sid);
+    const sim_node *origin = &w->nodes[w->streams[sid].node - 1];
     if (last >= most) {
         return false;
     }
     for (uint32_t i = 0; i < w->k.nodes; i++) {
         const disk_stream *s = &w->nodes[i].disk.streams[sid];
-        if (disk_last(s) > last && s->base <= last) {
+        bool may_give = n == origin || &w->nodes[i] == origin;
+        if (may_give && disk_last(s) > last && s->base <= last) {
             return false;
         }
     }
-    return true;
+    return n == origin || disk_last(&origin->disk.streams[sid]) > last;
 }
 
 /* A damaged block that the state machine still needs and that nobody can give. */

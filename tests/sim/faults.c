@@ -159,6 +159,7 @@ static void kill_now(sim_node *n, fault f)
     if (n->alive) {
         note(n->w, f);
         n->crashing = true;
+        n->stopping &= f == F_STOP;
         node_crash(n);
     }
     restart_later(n);
@@ -228,11 +229,9 @@ static void replace_disk(sim_node *n, const disk *replacement)
     if (replacement != NULL) {
         disk_copy(&n->disk, replacement);
     }
-    for (int sid = 0; sid < w->stream_count; sid++) {
-        for (size_t k = 0; k < old.streams[sid].count; k++) {
-            if (!disk_has(&n->disk, old.streams[sid].blocks[k].block)) {
-                check_lost(w, n, old.streams[sid].blocks[k].block);
-            }
+    for (size_t i = 0; i < w->block_count; i++) {
+        if (disk_has(&old, w->blocks[i]) && !disk_has(&n->disk, w->blocks[i])) {
+            check_lost(w, n, w->blocks[i]);
         }
     }
     if (keep_sm) {
