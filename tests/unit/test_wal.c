@@ -848,31 +848,33 @@ static void *read_all_the_time(void *arg)
     return NULL;
 }
 
-/* Four threads read while the writer appends, trims and makes the map grow under them. */
+/* Four threads read while the writer appends, trims and makes the map grow under them, again and again. */
 START_TEST(readers_beside_the_writer)
 {
-    pthread_t threads[4];
-    readers r = {.bad = AB_OK};
     ab_wal_options options = sync_options;
-    options.map_bytes = 128u << 10;
-    reopen(&options);
-    for (int i = 0; i < 4; i++) {
-        ck_assert_int_eq(pthread_create(&threads[i], NULL, read_all_the_time, &r), 0);
-    }
-    uint64_t rounds = 0;
-    while (rounds < 300 || atomic_load(&r.reads) < 2000) {
-        ck_assert_int_eq(wt_append(wal, 1, s1, 20, 500), AB_OK);
-        if (rounds > 100 && rounds % 4 == 0) {
-            ck_assert_int_ge(wt_trim(wal, 1, s1, (rounds - 90) * 20, 8), 0);
+    options.map_bytes = 64u << 10;
+    for (int run = 0; run < 12; run++) {
+        pthread_t threads[4];
+        readers r = {.bad = AB_OK};
+        teardown();
+        dir = wt_dir_new(true);
+        reopen(&options);
+        for (int i = 0; i < 4; i++) {
+            ck_assert_int_eq(pthread_create(&threads[i], NULL, read_all_the_time, &r), 0);
         }
-        rounds++;
+        for (uint64_t rounds = 0; rounds < 100 || atomic_load(&r.reads) < 500; rounds++) {
+            ck_assert_int_eq(wt_append(wal, 1, s1, 20, 500), AB_OK);
+            if (rounds > 60 && rounds % 4 == 0) {
+                ck_assert_int_ge(wt_trim(wal, 1, s1, (rounds - 50) * 20, 8), 0);
+            }
+        }
+        atomic_store(&r.stop, true);
+        for (int i = 0; i < 4; i++) {
+            pthread_join(threads[i], NULL);
+        }
+        ck_assert_int_eq(atomic_load(&r.bad), AB_OK);
+        ck_assert_int_eq(wt_verify(wal), 0);
     }
-    atomic_store(&r.stop, true);
-    for (int i = 0; i < 4; i++) {
-        pthread_join(threads[i], NULL);
-    }
-    ck_assert_int_eq(atomic_load(&r.bad), AB_OK);
-    ck_assert_int_eq(wt_verify(wal), 0);
 }
 END_TEST
 
