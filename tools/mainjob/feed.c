@@ -85,6 +85,7 @@ static bool send_batch(ab_feed *feed, ab_httpc *client, ab_feed_batch *batch)
             }
             return batch->acknowledged;
         }
+        atomic_fetch_add(&feed->refused, answered && answer.status == 503 ? 1 : 0);
         if (answered && answer.status != 503) {
             snprintf(feed->error, sizeof feed->error, "status %d: %.200s", answer.status, answer.body);
             return false;

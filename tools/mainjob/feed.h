@@ -42,6 +42,7 @@ typedef struct ab_feed {
     unsigned timeout_ms; /**< gives up when no batch was acknowledged for so long */
     pthread_t thread;
     atomic_size_t acknowledged; /**< batches */
+    atomic_size_t refused;      /**< answers of 503: sent again */
     atomic_bool running;
     atomic_bool stop; /**< set by others: end after the batch under way */
     char error[256];  /**< why it gave up; empty if it did not */

@@ -16,6 +16,8 @@
 #define VICTIM 1u /* node 2 */
 #define ACK_TIMEOUT_MS 30000u
 #define CONVERGE_TIMEOUT_MS 60000u
+/* So few lines are cut into smaller batches that there is a middle of the stream to kill a node in. */
+#define BATCHES_MIN 60u
 
 static bool fail(ab_mainjob *job, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
@@ -320,6 +322,9 @@ bool ab_mainjob_run(ab_mainjob *job)
 {
     uint64_t start = ab_now_ms();
     bool held = job->input_count > 0 ? read_inputs(job) : make_lines(job);
+    if (job->batch > job->lines / BATCHES_MIN) {
+        job->batch = 1 + job->lines / BATCHES_MIN;
+    }
     if (held) {
         printf("Main job: %llu lines of %s to three nodes at once\n", (unsigned long long)job->lines,
                job->input_count > 0 ? "the input" : "simulated plant sensors");
