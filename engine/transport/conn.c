@@ -110,16 +110,16 @@ void ab_conn_deadline(ab_conn *conn, uint64_t ms)
     uv_timer_start(&conn->timer, on_deadline, ms, 0);
 }
 
-void ab_address_text(const struct sockaddr *name, char text[64])
+void ab_address_text(const ab_address *name, char text[64])
 {
     char host[INET6_ADDRSTRLEN] = "?";
     unsigned port = 0;
-    if (name->sa_family == AF_INET) {
-        (void)uv_ip4_name((const struct sockaddr_in *)name, host, sizeof(host));
-        port = ntohs(((const struct sockaddr_in *)name)->sin_port);
-    } else if (name->sa_family == AF_INET6) {
-        (void)uv_ip6_name((const struct sockaddr_in6 *)name, host, sizeof(host));
-        port = ntohs(((const struct sockaddr_in6 *)name)->sin6_port);
+    if (name->any.sa_family == AF_INET) {
+        (void)uv_ip4_name(&name->in, host, sizeof(host));
+        port = ntohs(name->in.sin_port);
+    } else if (name->any.sa_family == AF_INET6) {
+        (void)uv_ip6_name(&name->in6, host, sizeof(host));
+        port = ntohs(name->in6.sin6_port);
     }
     (void)snprintf(text, 64, strchr(host, ':') != NULL ? "[%s]:%u" : "%s:%u", host, port);
 }
@@ -131,7 +131,7 @@ void ab_conn_address(ab_conn *conn)
     (void)uv_tcp_nodelay(&conn->tcp, 1);
     (void)uv_tcp_keepalive(&conn->tcp, 1, KEEPALIVE_S);
     if (uv_tcp_getpeername(&conn->tcp, &name.any, &size) == 0) {
-        ab_address_text(&name.any, conn->address);
+        ab_address_text(&name, conn->address);
     }
 }
 

@@ -257,7 +257,7 @@ void ab_conn_close(ab_conn *conn);
 void ab_conn_goodbye(ab_conn *conn, int code, const char *reason);
 /** Sets the socket's options and reads the other side's address. */
 void ab_conn_address(ab_conn *conn);
-void ab_address_text(const struct sockaddr *name, char text[64]);
+void ab_address_text(const ab_address *name, char text[64]);
 
 /* link.c: what a connection means for its peer */
 /** A frame came. @return false: the connection is of no more use */

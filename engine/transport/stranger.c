@@ -214,7 +214,7 @@ int ab_stranger_new(ab_loop *loop, int fd)
     ab_reader_init(&stranger->reader, NULL);
     memset(&name, 0, sizeof(name));
     (void)getpeername(fd, &name.any, &size);
-    ab_address_text(&name.any, stranger->address);
+    ab_address_text(&name, stranger->address);
     stranger->next = loop->first_stranger;
     if (stranger->next != NULL) {
         stranger->next->prev = stranger;
