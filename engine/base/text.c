@@ -8,15 +8,16 @@
 void ab_text_quote(const char *text, size_t length, char *out, size_t size)
 {
     size_t used = 0;
+    size_t cut = 0; /* so far "..." still fits behind it */
     for (size_t i = 0; i < length; i++) {
         unsigned char c = (unsigned char)text[i];
         bool plain = c >= 0x20 && c != 0x7f;
         size_t need = plain ? 1 : 4;
-        size_t after = i + 1 < length ? 4 : 1; /* "..." and NUL, or NUL alone */
-        if (used + need + after > size) {
-            snprintf(out + used, size - used, "...");
+        if (used + need + 1 > size) {
+            snprintf(out + cut, size - cut, "...");
             return;
         }
+        cut = used + 4 <= size ? used : cut;
         if (plain) {
             out[used++] = (char)c;
         } else {

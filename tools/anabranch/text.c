@@ -49,17 +49,18 @@ size_t text_char(const char *text, size_t length)
 size_t text_quote(const char *text, size_t length, char *out, size_t size)
 {
     size_t used = 0;
+    size_t cut = 0; /* so far "..." still fits behind it */
     size_t i = 0;
     while (i < length) {
         size_t bytes = text_char(text + i, length - i);
         size_t step = bytes > 0 ? bytes : 1;
         bool backslash = text[i] == '\\';
         size_t need = backslash ? 2 : bytes > 0 ? bytes : 4;
-        size_t after = i + step < length ? 4 : 1; /* "..." and NUL, or NUL alone */
-        if (used + need + after > size) {
-            snprintf(out + used, size - used, "...");
-            return used + strlen(out + used);
+        if (used + need + 1 > size) {
+            snprintf(out + cut, size - cut, "...");
+            return cut + strlen(out + cut);
         }
+        cut = used + 4 <= size ? used : cut;
         if (backslash) {
             out[used++] = '\\';
             out[used++] = '\\';
