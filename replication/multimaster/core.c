@@ -489,7 +489,7 @@ static int pump_peer(ab_mm *mm, ab_mm_peer *peer, uint64_t now, ab_actions *acti
 /* Blocks that wait for what does not come: gossip may have been lost, so frontiers are compared again, in full. */
 static void note_stuck(ab_mm *mm, uint64_t now)
 {
-    if (!mm->order.blocked) {
+    if (!mm->order.blocked && !ab_mm_wants_starve(mm)) {
         mm->stuck_at = AB_NEVER;
         return;
     }

@@ -103,6 +103,9 @@ int ab_mm_take_have(ab_mm *mm, ab_mm_peer *peer, const ab_mm_message *message, u
         return code == AB_ETOOBIG ? AB_EPROTO : code;
     }
     bool first_full = (message->flags & AB_MM_FULL) != 0 && !peer->full;
+    if (!peer->full && !first_full) {
+        return AB_OK; /* it overtook the full one, which must not move back what this would move forward */
+    }
     if (first_full) {
         ab_mm_forgive(mm, peer);
         forget_missing(mm, peer, message, now);

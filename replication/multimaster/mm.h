@@ -192,6 +192,7 @@ void ab_mm_wants_wake(ab_mm *mm, const ab_mm_peer *peer, bool new_link, uint64_t
 int ab_mm_pump_wants(ab_mm *mm, uint64_t now, ab_actions *actions);
 uint64_t ab_mm_want_deadline(const ab_mm_stream *stream);
 bool ab_mm_damaged(const ab_mm_stream *stream);
+bool ab_mm_wants_starve(const ab_mm *mm);
 void ab_mm_wants_free(ab_mm_stream *stream);
 
 /* trim.c */

@@ -223,6 +223,23 @@ void ab_mm_wants_wake(ab_mm *mm, const ab_mm_peer *peer, bool new_link, uint64_t
 
 /* What is due */
 
+/* Whether something is wanted that no peer is known to have, while there are peers to ask what they have. */
+bool ab_mm_wants_starve(const ab_mm *mm)
+{
+    bool up = false;
+    for (uint32_t i = 0; i < mm->peer_count; i++) {
+        up |= mm->peers[i].up;
+    }
+    for (uint32_t i = 0; up && i < mm->order.count; i++) {
+        for (const ab_mm_want *want = ab_mm_at(mm, i)->wants; want != NULL; want = want->next) {
+            if (want->at == AB_NEVER) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 static uint64_t most_claimed(const ab_mm *mm, const ab_mm_stream *stream)
 {
     uint64_t most = 0;

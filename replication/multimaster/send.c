@@ -157,10 +157,9 @@ static void sent_once(ab_mm *mm, ab_mm_sync *sync, const ab_event *event, uint64
 
 static void hold(ab_mm *mm, ab_mm_sync *sync, uint64_t now)
 {
+    uint32_t most = sync->code == AB_ECORRUPT ? mm->retry_max_ms : mm->retry_min_ms;
     sync->busy_ms = sync->busy_ms == 0 ? AB_MM_BUSY_MS : sync->busy_ms * 2;
-    if (sync->busy_ms > mm->retry_min_ms) {
-        sync->busy_ms = mm->retry_min_ms;
-    }
+    sync->busy_ms = sync->busy_ms > most ? most : sync->busy_ms;
     sync->hold_at = now + ab_mm_jitter(mm, sync->busy_ms);
 }
 
@@ -183,6 +182,8 @@ static void stopped(ab_mm *mm, ab_mm_peer *peer, ab_mm_sync *sync, const ab_even
         sync->code = AB_ECORRUPT;
         ab_mm_probe(sync->stream, sync->next);
         hold(mm, sync, now);
+        peer->owe_full = peer->ask =
+            true; /* it may have it, its word got lost, and sending again cannot show that */
         break;
     default:
         hold(mm, sync, now);

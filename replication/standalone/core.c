@@ -21,6 +21,8 @@ typedef struct core {
     uint64_t gossip_ns;   /* least time between two trims of the group */
     uint64_t trim_at;     /* something may be trimmed from then on; AB_NEVER: nothing new */
     uint64_t again_at;    /* an action could not be stored: try then; AB_NEVER */
+    ab_marks before;      /* what log and state machine had of other streams when the group was opened */
+    bool carried;         /* a block of this run says that it comes after those */
     bool kept;            /* the epoch is the stored one */
     bool started;
     bool announced; /* where local writes go */
@@ -38,6 +40,7 @@ static void destroy(void *opaque)
     }
     ab_order_free(&self->order);
     ab_reads_free(&self->reads);
+    ab_marks_free(&self->before);
     free(self);
 }
 
@@ -84,6 +87,13 @@ static int load_init(core *self, const ab_core_init *init)
     if (code == AB_OK) {
         code = stream_of(self, (ab_stream){init->self, epoch}, &self->own);
     }
+    for (uint32_t i = 0; code == AB_OK && i < self->order.count; i++) {
+        stream = self->order.streams[i];
+        uint64_t has = stream->last > stream->applied ? stream->last : stream->applied;
+        if (stream != self->own) {
+            code = ab_marks_set(&self->before, (ab_mark){stream->stream, has});
+        }
+    }
     return code;
 }
 
@@ -96,7 +106,7 @@ static int create(const ab_core_init *init, void **made)
     if (self == NULL) {
         return AB_ENOMEM;
     }
-    self->order.causal = init->apply_order == AB_APPLY_CAUSAL;
+    self->order.causal = true; /* one writer: its older streams come before its newer ones */
     self->order.force = true;
     self->gossip_ns = (uint64_t)init->gossip_ms * 1000000u;
     self->again_at = self->trim_at = AB_NEVER;
@@ -332,8 +342,10 @@ static int seal(void *opaque, uint64_t first, uint64_t last, ab_frontier *deps)
     if (first <= self->own->last || first > self->sealed + 1 || last < first) {
         return AB_EINVAL;
     }
+    self->carried &= first == self->sealed + 1; /* else the driver gave up a sealed block */
     self->sealed = last;
-    *deps = (ab_frontier){NULL, 0};
+    *deps = self->carried ? (ab_frontier){NULL, 0} : ab_marks_view(&self->before);
+    self->carried = true;
     return AB_OK;
 }
 
