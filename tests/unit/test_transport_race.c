@@ -177,7 +177,7 @@ START_TEST(simultaneous_drops)
 {
     cluster c;
     cluster_start(&c, first_seed());
-    for (unsigned r = 0; r < rounds(300); r++) {
+    for (unsigned r = 0; r < rounds(200); r++) {
         check_settled(&c);
         if (r % 10 == 0) {
             check_messages(&c);

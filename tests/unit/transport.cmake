@@ -8,3 +8,5 @@ foreach(name link refuse race speed)
     ab_test(NAME test_transport_${name} SOURCES test_transport_${name}.c transport_node.c
         LIBS ab_transport ab_wal Threads::Threads LABELS unit)
 endforeach()
+ab_test(NAME test_relay SOURCES test_relay.c transport_node.c ${CMAKE_SOURCE_DIR}/tests/support/relay.c
+    LIBS ab_transport ab_wal Threads::Threads LABELS unit)

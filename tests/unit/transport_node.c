@@ -97,7 +97,7 @@ static int on_block(void *ctx, uint32_t peer, const ab_block_header *header, ab_
     node *n = ctx;
     ab_block_header again;
     int code = AB_OK;
-    if (n->only_count) {
+    if (n->trust) {
         again = *header;
     } else {
         code = ab_block_check(buf->data, buf->size, &again);

@@ -35,7 +35,8 @@ typedef struct node {
     uint32_t id;
     ab_budget budget;
     bool keep_blocks;    /* blocks stay in `kept` and so in the budget */
-    bool only_count;     /* contents and order do not matter */
+    bool only_count;     /* order does not matter */
+    bool trust;          /* blocks are not looked at */
     int message_code;    /* what the message callback answers */
     unsigned violations; /* of what the callbacks promise */
     char violation[200];
