@@ -372,8 +372,9 @@ static void drop_refused(ab_node *node, ab_batch *batch, size_t failed)
     }
 }
 
-/* Sleeps before the next try. @return false: the node closes and gives up */
-static bool wait_to_retry(ab_wal_thread *self, uint64_t *backoff)
+/* Sleeps before the next try, and takes what may be trimmed by then: it may be the room that is missing.
+ * @return false: the node closes and gives up */
+static bool wait_to_retry(ab_wal_thread *self, ab_batch *batch, uint64_t *backoff)
 {
     uint64_t until = ab_monotonic_ns() + *backoff;
     *backoff = *backoff * 2 < RETRY_MAX_NS ? *backoff * 2 : RETRY_MAX_NS;
@@ -381,6 +382,7 @@ static bool wait_to_retry(ab_wal_thread *self, uint64_t *backoff)
     while (!self->give_up && ab_monotonic_ns() < until) {
         ab_cond_wait_until(&self->wake, &self->lock, until);
     }
+    take_trimming(self, batch);
     bool again = !self->give_up;
     pthread_mutex_unlock(&self->lock);
     return again;
@@ -431,7 +433,7 @@ static int commit(ab_node *node, ab_batch *batch)
             ab_wal_commit(node->wal, batch->ops, batch->op_count, NULL) == AB_OK) {
             ab_batch_trimmed(node, batch);
         }
-        if (!wait_to_retry(&node->log, &backoff)) {
+        if (!wait_to_retry(&node->log, batch, &backoff)) {
             return code;
         }
     }

@@ -3,6 +3,7 @@
 #include "tests/support/nodes.h"
 
 #include <check.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -165,6 +166,57 @@ START_TEST(logs_are_trimmed)
 }
 END_TEST
 
+static void low_ceiling(ab_node_config *config)
+{
+    config->log_max_bytes = 16u << 20;
+}
+
+static void count_done(void *arg, const ab_write_result *result)
+{
+    if (result->code == AB_OK) {
+        atomic_fetch_add((atomic_uint *)arg, 1);
+    }
+}
+
+/* Writes until `stop` is what comes back; counts what was accepted. */
+static unsigned write_until(ab_group *group, int stop, atomic_uint *done)
+{
+    static char payload[100000];
+    struct timespec moment = {.tv_nsec = 2000000};
+    unsigned accepted = 0;
+    for (unsigned i = 0; i < WAIT_MS / 2; i++) {
+        int code = ab_write(group, payload, sizeof payload, NULL, count_done, done);
+        ck_assert_msg(code == AB_OK || code == AB_EBUSY || code == AB_ENOSPC, "%s", ab_error_name(code));
+        accepted += code == AB_OK;
+        if (code == stop) {
+            return accepted;
+        }
+        clock_nanosleep(CLOCK_MONOTONIC, 0, &moment, NULL); /* paces the writes */
+    }
+    ck_abort_msg("writes never came to %s", ab_error_name(stop));
+    return accepted;
+}
+
+/* A peer that is away keeps the log from being trimmed: at its ceiling it refuses writes, loses nothing, and takes
+ * writes again when the peer is back. */
+START_TEST(full_log_refuses_and_recovers)
+{
+    atomic_uint done = 0;
+    cluster.tune = low_ceiling;
+    open_all();
+    ck_assert_int_eq(test_cluster_close(&cluster, 1), AB_OK);
+    unsigned accepted = write_until(cluster.nodes[0].group, AB_ENOSPC, &done);
+    ck_assert_uint_gt(accepted, 100);
+    ab_node_status status;
+    ab_node_get_status(cluster.nodes[0].node, &status);
+    ck_assert_int_eq(status.log_code, AB_ENOSPC);
+    ck_assert_int_eq(test_cluster_open(&cluster, 1), AB_OK);
+    accepted += write_until(cluster.nodes[0].group, AB_OK, &done);
+    expect_equal(accepted);
+    ck_assert_uint_eq(atomic_load(&done), accepted);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tcase = tcase_create("cluster");
@@ -176,6 +228,7 @@ int main(void)
     tcase_add_test(tcase, lost_directory_starts_a_new_epoch);
     tcase_add_test(tcase, interval_durability_replicates);
     tcase_add_test(tcase, logs_are_trimmed);
+    tcase_add_test(tcase, full_log_refuses_and_recovers);
     Suite *suite = suite_create("cluster");
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
