@@ -3,6 +3,7 @@
 #include "engine/transport/internal.h"
 
 #include <anabranch/error.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,7 @@
  * nodes that are both full must not stop each other for ever. */
 #define STALL_FORCE_MS 250u
 #define KEEPALIVE_S 60u
+#define UNSENT_BYTES (512 * 1024)
 
 static void on_closed(uv_handle_t *handle)
 {
@@ -130,6 +132,14 @@ void ab_conn_address(ab_conn *conn)
     int size = sizeof(name);
     (void)uv_tcp_nodelay(&conn->tcp, 1);
     (void)uv_tcp_keepalive(&conn->tcp, 1, KEEPALIVE_S);
+#ifdef TCP_NOTSENT_LOWAT
+    /* What the kernel has taken cannot be overtaken any more: on a slow line it would take megabytes. */
+    int unsent = UNSENT_BYTES;
+    uv_os_fd_t fd;
+    if (uv_fileno((uv_handle_t *)&conn->tcp, &fd) == 0) {
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
+    }
+#endif
     if (uv_tcp_getpeername(&conn->tcp, &name.any, &size) == 0) {
         ab_address_text(&name, conn->address);
     }

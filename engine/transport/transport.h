@@ -49,7 +49,7 @@ typedef struct ab_transport_callbacks {
     int (*block)(void *ctx, uint32_t peer, const ab_block_header *header, ab_buf *buf);
     /* The time given to ab_transport_timer() for `key` has passed. Runs on dispatcher 0. */
     void (*timer)(void *ctx, uint64_t key);
-    /* Something for the operator. */
+    /* Something for the operator. May come from several dispatcher threads at once. */
     void (*log)(void *ctx, ab_severity severity, const char *text);
 } ab_transport_callbacks;
 
