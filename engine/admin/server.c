@@ -41,7 +41,6 @@ struct ab_admin {
     int listen_fd;
     int wake_fd;
     atomic_bool stop;
-    bool again; /* a client has more to send at once: poll() must not wait */
     pthread_t thread;
     client clients[AB_ADMIN_CLIENTS_MAX];
 };
@@ -185,30 +184,22 @@ static void deliver(const ab_admin *admin, client *c)
     }
 }
 
-/* Moves the answer of a client on. @return whether the thread that works on it has finished */
-static bool pump(ab_admin *admin, client *c)
+/* Moves the answer of a client on. What the working thread adds after this look at it wakes poll() again; what does not
+ * fit into the socket makes it wait for POLLOUT. @return whether the thread that works on it has finished */
+static bool pump(const ab_admin *admin, client *c)
 {
-    bool finished = false;
-    for (int turns = 0; c->working && !finished; turns++) {
-        finished = ab_answer_take(&c->answer, &c->out);
-        if (c->fd < 0) {
-            ab_out_sent(&c->out, ab_out_waiting(&c->out));
-            return finished;
-        }
-        if (ab_out_waiting(&c->out) == 0) {
-            c->deadline = now_ms() + admin->limits.stall_ms; /* it waits for us, not we for it */
-            return finished;
-        }
-        deliver(admin, c);
-        if (ab_out_waiting(&c->out) > 0) { /* the socket is full */
-            return finished;
-        }
-        if (turns == 4) { /* the others' turn */
-            admin->again = true;
-            return finished;
-        }
-    }
     deliver(admin, c);
+    if (!c->working) {
+        return false;
+    }
+    bool finished = ab_answer_take(&c->answer, &c->out);
+    if (c->fd < 0) {
+        ab_out_sent(&c->out, ab_out_waiting(&c->out));
+    } else if (ab_out_waiting(&c->out) == 0) {
+        c->deadline = now_ms() + admin->limits.stall_ms; /* it waits for us, not we for it */
+    } else {
+        deliver(admin, c);
+    }
     return finished;
 }
 
@@ -264,8 +255,7 @@ static void poll_fill(ab_admin *admin, poll_set *set)
     bool room = false;
     uint64_t now = now_ms();
     set->count = 0;
-    set->timeout = admin->again ? 0 : -1;
-    admin->again = false;
+    set->timeout = -1;
     poll_add(set, admin->wake_fd, POLLIN, NULL);
     for (uint32_t i = 0; i < admin->limits.clients; i++) {
         client *c = &admin->clients[i];

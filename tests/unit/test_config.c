@@ -203,6 +203,8 @@ static const mistake yaml[] = {
      "f.yaml:5: application.a: uses an anchor or an alias (& and * are not supported: write the value out)"},
     {NODE "  gossip_ms: !!int 4\n",
      "f.yaml:5: node.gossip_ms: has a tag (tags are not supported: write the plain value)"},
+    {NODE "  gossip_ms:\n\n    !!int 4\n", /* the line of the key */
+     "f.yaml:5: node.gossip_ms: has a tag (tags are not supported: write the plain value)"},
     {NODE "  peers: !list []\n",
      "f.yaml:5: node.peers: has a tag (tags are not supported: write the plain value)"},
     {NODE "  listen_host: \"a\\0b\"\n",
