@@ -89,6 +89,29 @@ void ab_order_open(ab_order_stream *stream, const ab_stream_state *state)
     stream->durable = state->last;
 }
 
+bool ab_order_has_gap(const ab_order_stream *stream)
+{
+    return stream->given < stream->base;
+}
+
+int ab_order_report_gaps(const ab_order *order, ab_actions *actions)
+{
+    static const char text[] = "the log is trimmed beyond what the state machine has: it needs a snapshot";
+    for (uint32_t i = 0; i < order->count; i++) {
+        const ab_order_stream *stream = order->streams[i];
+        ab_action report = {.type = AB_ACT_REPORT,
+                            .severity = AB_LOG_ERROR,
+                            .code = AB_ETRIMMED,
+                            .mark = {stream->stream, stream->given},
+                            .data = {text, sizeof text - 1}};
+        int code = ab_order_has_gap(stream) ? ab_actions_push(actions, &report) : AB_OK;
+        if (code != AB_OK) {
+            return code;
+        }
+    }
+    return AB_OK;
+}
+
 /* The index after what is given and held. */
 static uint64_t next_wanted(const ab_order_stream *stream)
 {
@@ -277,6 +300,9 @@ static int give(ab_order *order, ab_order_stream *stream, ab_actions *actions)
 static bool wants_load(const ab_order_stream *stream, uint64_t now)
 {
     uint64_t next = next_wanted(stream);
+    if (ab_order_has_gap(stream)) {
+        return false;
+    }
     if (next > stream->durable || stream->held_count > AB_ORDER_HELD / 8 || now < stream->load_again) {
         return false;
     }

@@ -92,6 +92,13 @@ int ab_order_add(ab_order *order, ab_order_stream *stream);
 /** Sets a stream from what the log has when the group is opened. */
 void ab_order_open(ab_order_stream *stream, const ab_stream_state *state);
 
+/** Tells the operator of streams whose beginning is trimmed while the state machine does not have it.
+ * @return AB_OK, AB_ENOMEM */
+int ab_order_report_gaps(const ab_order *order, ab_actions *actions);
+
+/** Whether that is so. */
+bool ab_order_has_gap(const ab_order_stream *stream);
+
 /** Notes a logged block that follows `last`; holds its info if there is room. Cannot fail: what is not held
  * is read back. */
 void ab_order_logged(ab_order_stream *stream, const ab_block_info *block);

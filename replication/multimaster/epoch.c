@@ -10,6 +10,9 @@ static int announce(ab_mm *mm, ab_actions *actions)
     ab_mm_stream *current = mm->current;
     int code = ab_epoch_announce((ab_mark){current->o.stream, current->o.last}, current->o.last_hash,
                                  !mm->kept, actions);
+    if (code == AB_OK) {
+        code = ab_order_report_gaps(&mm->order, actions);
+    }
     mm->announced = code == AB_OK;
     return code;
 }

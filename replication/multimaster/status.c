@@ -10,6 +10,9 @@ static int stream_code(const ab_mm_stream *stream)
     if (ab_mm_damaged(stream)) {
         return AB_ECORRUPT;
     }
+    if (ab_order_has_gap(&stream->o)) {
+        return AB_ETRIMMED;
+    }
     for (const ab_mm_want *want = stream->wants; want != NULL; want = want->next) {
         if (want->told) {
             return AB_ETRIMMED;

@@ -291,6 +291,9 @@ static int announce(core *self, ab_actions *actions)
     }
     int code = ab_epoch_announce((ab_mark){self->own->stream, self->own->last}, self->own->last_hash,
                                  !self->kept, actions);
+    if (code == AB_OK) {
+        code = ab_order_report_gaps(&self->order, actions);
+    }
     self->announced = code == AB_OK;
     return code;
 }
@@ -360,7 +363,9 @@ static void streams(const void *opaque, ab_stream_status_fn fn, void *arg)
                                    .durable = stream->durable,
                                    .applied = stream->applied,
                                    .safe = safe_index(stream),
-                                   .code = stream->bad_told != 0 ? AB_ECORRUPT : AB_OK};
+                                   .code = stream->bad_told != 0      ? AB_ECORRUPT
+                                           : ab_order_has_gap(stream) ? AB_ETRIMMED
+                                                                      : AB_OK};
         if (!fn(arg, &status)) {
             return;
         }

@@ -108,6 +108,9 @@ static bool lacks_trimmed(world *w, const sim_node *n, int sid)
 {
     uint64_t last = disk_last(&n->disk.streams[sid]);
     uint64_t most = longest(w, sid);
+    if (n->sm.applied[sid] < n->disk.streams[sid].base) {
+        return true; /* its state machine lost what its log has trimmed */
+    }
     const sim_node *origin = &w->nodes[w->streams[sid].node - 1];
     if (last >= most) {
         return false;

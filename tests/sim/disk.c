@@ -308,6 +308,7 @@ static void put(sim_node *n, const op *item)
     case OP_EPOCH:
         n->disk.epoch = item->epoch;
         n->disk.has_epoch = true;
+        n->disk.tail_safe = true; /* not before: until then the doubts of this start go on */
         break;
     case OP_TRIM:
         disk_trim(w, n, item->sid, item->index);
@@ -411,5 +412,5 @@ void disk_crash(sim_node *n)
     }
     n->batch.count = n->queue.count = n->batch_in_flight = 0;
     n->committing = n->commit_due = n->take_due = false;
-    n->disk.tail_safe = !w->k.interval;
+    n->disk.tail_safe &= !w->k.interval;
 }

@@ -355,6 +355,7 @@ static int one_step(sim_node *n, const ab_event *event, follow *later)
         if (n->crash_in > 0 && --n->crash_in == 0) {
             note(w, F_CRASH_IN_STEP);
             n->crashing = true;
+            n->stopping = false;
         }
     }
     ab_actions_clear(&n->actions);

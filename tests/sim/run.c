@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HEALED_BOUND (30 * SECOND) /* thirty of the longest pauses between two retries */
+#define STILL_BOUND                                                                                          \
+    (15 * SECOND)           /* without any progress: fifteen of the longest pauses between two retries */
+#define SETTLE (1 * SECOND) /* slow packets and commits of the phase of faults arrive */
 #define LOOK_EVERY (50 * MS)
 #define IDLE_AFTER (5 * SECOND)
 
@@ -28,13 +30,30 @@ static void begin(world *w)
     }
 }
 
+static uint64_t progress(const world *w)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < w->k.nodes; i++) {
+        for (int sid = 0; sid < w->stream_count; sid++) {
+            sum += w->nodes[i].disk.streams[sid].durable + w->nodes[i].sm.applied[sid];
+        }
+    }
+    return sum;
+}
+
 static void wait_until_equal(world *w, uint64_t bound, const char *after)
 {
     char why[256] = "";
-    uint64_t start = w->now;
+    uint64_t moved = w->now;
+    uint64_t before = 0;
     while (!w->failed && !check_converged(w, why, sizeof why)) {
-        if (w->now - start > bound) {
-            fail(w, "%s: not equal within %llu ms: %s", after, (unsigned long long)(bound / MS), why);
+        if (progress(w) != before) {
+            before = progress(w);
+            moved = bound > 0 ? w->now : moved;
+        }
+        if (w->now - moved >= bound) {
+            fail(w, "%s: not equal, and no progress for %llu ms: %s", after, (unsigned long long)(bound / MS),
+                 why);
             return;
         }
         world_run(w, w->now + LOOK_EVERY);
@@ -91,8 +110,9 @@ void run_seed(uint64_t seed, FILE *trace_to, bool ack_early, run_result *result)
     world_run(w, w->now + k.duration);
     w->quiet = true;
     faults_heal(w);
-    wait_until_equal(w, HEALED_BOUND, "after the faults");
+    wait_until_equal(w, STILL_BOUND, "after the faults");
     if (!w->failed) {
+        world_run(w, w->now + SETTLE);
         last_write(w);
     }
     if (!w->failed) {
