@@ -277,30 +277,46 @@ static bool check(ab_mainjob *job)
     return judge(job, paths[0]);
 }
 
+/* Shows a command of the inspector over some of the nodes and runs it. */
+static bool run_inspector(ab_mainjob *job, const char *program, const char *command, size_t first,
+                          size_t count)
+{
+    const char *arguments[2 + 2 * AB_MAINJOB_NODES + 1] = {program, command};
+    char data[AB_MAINJOB_NODES][300];
+    printf("\n$ anabranch %s", command);
+    for (size_t i = 0; i < count; i++) {
+        snprintf(data[i], sizeof data[i], "%s/data", job->cluster.nodes[first + i].dir);
+        arguments[2 + 2 * i] = "--data";
+        arguments[3 + 2 * i] = data[i];
+        printf(" --data %s", data[i]);
+    }
+    printf("\n");
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) {
+        execv(program, (char *const *)(uintptr_t)arguments);
+        _exit(127);
+    }
+    int status = 0;
+    if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+        return fail(job, "anabranch %s: exit code %d", command, WIFEXITED(status) ? WEXITSTATUS(status) : -1);
+    }
+    return true;
+}
+
 /* The inspector's view of the nodes, where it is built. */
 static bool inspect(ab_mainjob *job)
 {
-    static const char *const commands[] = {"status", "peers", "digest"};
     char program[300];
     snprintf(program, sizeof program, "%s/anabranch", job->bin);
-    for (size_t i = 0; i < sizeof commands / sizeof *commands && access(program, X_OK) == 0; i++) {
-        char line[700];
-        char data[300];
-        snprintf(data, sizeof data, "%s/data", job->cluster.nodes[VICTIM].dir);
-        snprintf(line, sizeof line, "anabranch %s --data %s", commands[i], data);
-        printf("\n$ %s\n", line);
-        fflush(stdout);
-        pid_t pid = fork();
-        if (pid == 0) {
-            execl(program, program, commands[i], "--data", data, (char *)NULL);
-            _exit(127);
-        }
-        int status = 0;
-        if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-            return fail(job, "%s: exit code %d", line, WIFEXITED(status) ? WEXITSTATUS(status) : -1);
-        }
+    if (access(program, X_OK) != 0) {
+        return true;
     }
-    return true;
+    bool held = run_inspector(job, program, "status", VICTIM, 1) &&
+                run_inspector(job, program, "peers", 0, AB_MAINJOB_NODES) &&
+                run_inspector(job, program, "digest", 0, AB_MAINJOB_NODES);
+    printf("\n");
+    return held;
 }
 
 static bool stop_nodes(ab_mainjob *job)
