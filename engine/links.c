@@ -230,7 +230,7 @@ static void note_store(ab_node *node, uint32_t peer, const uint8_t store_id[16])
                     "node %u came back with another store: its data directory was replaced", peer);
     }
     if (!same) {
-        (void)ab_wal_thread_state(node, 0, name, (ab_bytes){store_id, 16}, false);
+        ab_wal_thread_state(node, 0, name, (ab_bytes){store_id, 16}, false);
     }
     free(known);
 }
@@ -239,15 +239,14 @@ static void on_peer_up(void *ctx, uint32_t peer, const uint8_t store_id[16])
 {
     ab_node *node = ctx;
     note_store(node, peer, store_id);
-    ab_node_log(node, AB_LOG_INFO, "link to node %u is up", peer);
     each_group_of(node, peer, ask_open);
 }
 
 static void on_peer_down(void *ctx, uint32_t peer, int code, const char *reason)
 {
-    ab_node *node = ctx;
-    ab_node_log(node, AB_LOG_WARN, "link to node %u is down: %s (%s)", peer, reason, ab_error_name(code));
-    each_group_of(node, peer, set_down);
+    (void)code; /* the transport has said it, with the address */
+    (void)reason;
+    each_group_of(ctx, peer, set_down);
 }
 
 static void on_timer(void *ctx, uint64_t key)
