@@ -18,13 +18,15 @@
 /* In place of a load's batch: what a made-up node of a whole run does wrong. */
 enum { RIGHT = 1000, OTHER_DIGEST, ONE_MORE, NOT_EQUAL, LATE_FAILURE };
 
-/* A node that says what a node says: 100 entries written, 300 applied. Node 3 does what is wrong. */
+/* A node that says what a node says: 100 entries written after a warm-up of 50, all applied. Node 3 does what is wrong. */
 static int act(const struct ab_bench_setup *setup, struct ab_bench_msg *msg)
 {
     uint32_t wrong = setup->id == 3 ? setup->load.batch : RIGHT;
     struct ab_bench_ready ready = {(uint16_t)(1000 + setup->id)};
-    struct ab_bench_done done = {.entries = 100, .calls = 1};
-    struct ab_bench_equal equal = {.entries = 300 + (wrong == ONE_MORE), .digest = {1, wrong == OTHER_DIGEST}};
+    struct ab_bench_done done = {.entries = 150, .before = 50, .calls = 1};
+    struct ab_bench_equal equal = {.entries = 450 + (wrong == ONE_MORE),
+                                   .before = 150 - setup->id,
+                                   .digest = {1, wrong == OTHER_DIGEST}};
     struct ab_bench_stats *stats = calloc(1, sizeof *stats);
     if (setup->id == 3 && (setup->ports[0] != 1001 || setup->ports[1] != 1002)) {
         free(stats);
@@ -34,19 +36,19 @@ static int act(const struct ab_bench_setup *setup, struct ab_bench_msg *msg)
     ab_bench_order(msg, AB_BENCH_MSG_LINK);
     ab_bench_answer(AB_BENCH_MSG_LINK, NULL, 0);
     ab_bench_order(msg, AB_BENCH_MSG_GO);
-    done.last_ack = msg->as.go.start + 1000000000;
-    equal.last_apply = msg->as.go.start + setup->id * 1000000000u;
+    done.last_ack = msg->as.go.mark + 1000000000;
+    equal.last_apply = msg->as.go.mark + setup->id * 1000000000u;
     ab_bench_answer(AB_BENCH_MSG_DONE, &done, sizeof done);
     ab_bench_order(msg, AB_BENCH_MSG_AWAIT);
-    if (msg->as.await.entries != 300 || wrong == NOT_EQUAL) {
+    if (msg->as.await.entries != 450 || wrong == NOT_EQUAL) {
         free(stats);
         return ab_bench_fail("applied 7 of %lu", (unsigned long)msg->as.await.entries);
     }
     ab_bench_answer(AB_BENCH_MSG_EQUAL, &equal, sizeof equal);
     ab_bench_order(msg, AB_BENCH_MSG_STATS);
     stats->usage = (struct ab_bench_usage){
-        .cpu_ns = 1000000, .write_bytes = 60000, .write_known = true, .peak_kib = 1024 * setup->id};
-    stats->sent_bytes = 22000;
+        .cpu_ns = 1003333, .write_bytes = 60200, .write_known = true, .peak_kib = 1024 * setup->id};
+    stats->sent_bytes = 22073;
     ab_hist_add(&stats->latency, 5000);
     ab_bench_answer(AB_BENCH_MSG_STATS, stats, sizeof *stats);
     free(stats);
@@ -142,6 +144,7 @@ START_TEST(loops_log_and_trim)
     char path[128];
     ab_bench_opts_init(&opts);
     opts.keep = true;
+    opts.load.warmup_ns = 50000000;
     opts.load.duration_ns = 200000000;
     opts.ref.backlog = 4;
     struct ab_bench_site site = {.opts = &opts, .dir = dir, .cancel_fd = -1, .err = err};
@@ -166,6 +169,7 @@ START_TEST(a_run_leaves_nothing)
     struct ab_bench_opts opts;
     struct ab_bench_result result;
     ab_bench_opts_init(&opts);
+    opts.load.warmup_ns = 0;
     opts.load.duration_ns = 50000000;
     struct ab_bench_site site = {.opts = &opts, .dir = dir, .cancel_fd = -1, .err = err};
     ck_assert_msg(ab_bench_run_loops(&site, "loop1", 1, 1, 1, &result) == 0, "%s", said);
@@ -247,13 +251,14 @@ START_TEST(figures_of_a_run)
     const double *f = result.figures;
     ck_assert_msg(run_made_up(RIGHT, &result) == 0, "%s", said);
     ck_assert_double_eq_tol(f[AB_FIG_ENTRIES], 300, 1e-9);
-    ck_assert_double_eq_tol(f[AB_FIG_ENTRIES_PER_S], 100, 1e-9); /* the last apply is after 3 s */
+    /* the first node had applied the most, all but 301, when the warm-up ended; the last apply is 3 s after that */
+    ck_assert_double_eq_tol(f[AB_FIG_ENTRIES_PER_S], 301 / 3.0, 1e-9);
     ck_assert_double_eq_tol(f[AB_FIG_ACKED_PER_S], 300, 1e-9);
     ck_assert_double_eq_tol(f[AB_FIG_CATCH_UP_MS], 2000, 1e-9);
     ck_assert_double_eq_tol(f[AB_FIG_P50_US], 5, 0.05);
-    ck_assert_double_eq_tol(f[AB_FIG_CPU_S], 10, 1e-9); /* 3 ms for 300 */
-    ck_assert_double_eq_tol(f[AB_FIG_WIRE], 1.1, 1e-9); /* 66,000 for 30,000 to 2 peers */
-    ck_assert_double_eq_tol(f[AB_FIG_DISK], 2, 1e-9);   /* 180,000 for 30,000 on 3 nodes */
+    ck_assert_double_eq_tol(f[AB_FIG_CPU_S], 10, 1e-5); /* 3.01 ms for 301 */
+    ck_assert_double_eq_tol(f[AB_FIG_WIRE], 1.1, 1e-3); /* 66,219 for 30,100 to 2 peers */
+    ck_assert_double_eq_tol(f[AB_FIG_DISK], 2, 1e-9);   /* 180,600 for 30,100 on 3 nodes */
     ck_assert_double_eq_tol(f[AB_FIG_PEAK_MIB], 3, 1e-9);
 }
 END_TEST
@@ -264,8 +269,8 @@ START_TEST(replicas_that_differ_are_a_failure)
         uint32_t wrong;
         const char *words;
     } cases[] = {{OTHER_DIGEST, "replicas differ: digest of node 3 is not that of node 1"},
-                 {ONE_MORE, "node 3 has applied 301 entries, acknowledged were 300"},
-                 {NOT_EQUAL, "node 3: applied 7 of 300"},
+                 {ONE_MORE, "node 3 has applied 451 entries, acknowledged were 450"},
+                 {NOT_EQUAL, "node 3: applied 7 of 450"},
                  {LATE_FAILURE, "node 3: ended with exit status 66"}};
     struct ab_bench_result result;
     ck_assert_int_eq(run_made_up(cases[_i].wrong, &result), 1);

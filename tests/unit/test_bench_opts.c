@@ -34,17 +34,18 @@ START_TEST(all_options_are_taken)
 {
     struct ab_bench_opts o;
     ck_assert_int_eq(
-        parse(
-            "--cases one,latency --rounds 7 --duration 1.5 --entries 99 --writers 4 --batch 10 --payload 64 "
-            "--in-flight 9 --rate 1000 --nodes 5 --groups 8 --durability interval --level memory --order "
-            "arrival --dispatchers 2 --apply-threads 3 --block-bytes 8192 --queue-bytes 70000 --dir /x "
-            "--keep "
-            "--ref-block 50 --ref-backlog 3 --json --verbose",
-            &o),
+        parse("--cases one,latency --rounds 7 --duration 1.5 --warmup 0 --entries 99 --writers 4 --batch 10 "
+              "--payload 64 "
+              "--in-flight 9 --rate 1000 --nodes 5 --groups 8 --durability interval --level memory --order "
+              "arrival --dispatchers 2 --apply-threads 3 --block-bytes 8192 --queue-bytes 70000 --dir /x "
+              "--keep "
+              "--ref-block 50 --ref-backlog 3 --json --verbose",
+              &o),
         0);
     ck_assert(!o.cases[AB_BENCH_MANY] && o.cases[AB_BENCH_ONE] && o.cases[AB_BENCH_LATENCY]);
     ck_assert_uint_eq(o.rounds, 7);
     ck_assert_uint_eq(o.load.duration_ns, 1500000000);
+    ck_assert_uint_eq(o.load.warmup_ns, 0);
     ck_assert_uint_eq(o.load.entries, 99);
     ck_assert_uint_eq(o.load.writers, 4);
     ck_assert_uint_eq(o.load.batch, 10);
@@ -122,6 +123,7 @@ START_TEST(help_tells_the_defaults)
         unsigned long value;
     } defaults[] = {{"--rounds", o.rounds},
                     {"--duration", (unsigned long)(o.load.duration_ns / 1000000000u)},
+                    {"--warmup", (unsigned long)(o.load.warmup_ns / 1000000000u)},
                     {"--writers", o.load.writers},
                     {"--batch", o.load.batch},
                     {"--payload", o.load.payload},

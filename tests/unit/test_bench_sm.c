@@ -130,6 +130,20 @@ START_TEST(gap_repeat_and_wrong_frontier_are_faults)
 }
 END_TEST
 
+START_TEST(what_was_applied_in_the_warm_up_is_kept)
+{
+    struct ab_bench_sm sm;
+    ab_mark marks[2];
+    init(&sm, 1);
+    atomic_store(&progress.mark, UINT64_MAX);
+    apply(&sm, 1, 1, 3, frontier(marks, 3, 0));
+    ck_assert_uint_eq(progress.before, UINT64_MAX);
+    atomic_store(&progress.mark, ab_bench_now());
+    apply(&sm, 1, 4, 9, frontier(marks, 9, 0));
+    ck_assert_uint_eq(progress.before, 3);
+}
+END_TEST
+
 START_TEST(checkpoint_comes_back)
 {
     struct ab_bench_sm a, b;
@@ -223,6 +237,7 @@ int main(void)
     tcase_add_test(tcase, digest_does_not_depend_on_the_order);
     tcase_add_test(tcase, digest_knows_its_group);
     tcase_add_test(tcase, gap_repeat_and_wrong_frontier_are_faults);
+    tcase_add_test(tcase, what_was_applied_in_the_warm_up_is_kept);
     tcase_add_test(tcase, checkpoint_comes_back);
     tcase_add_test(tcase, damaged_checkpoint_is_refused);
     tcase_add_test(tcase, checkpoint_that_cannot_be_written_is_an_error);

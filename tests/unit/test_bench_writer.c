@@ -140,8 +140,13 @@ static ab_bench_writer *run(enum ab_bench_case which)
     static ab_group *groups[1];
     static struct ab_bench_work work;
     groups[0] = &group;
-    work = (struct ab_bench_work){
-        .load = &load, .which = which, .node = 1, .groups = groups, .start = ab_bench_now()};
+    uint64_t now = ab_bench_now();
+    work = (struct ab_bench_work){.load = &load,
+                                  .which = which,
+                                  .node = 1,
+                                  .groups = groups,
+                                  .start = now,
+                                  .mark = now + load.warmup_ns};
     ab_bench_writer *writer = ab_bench_writer_new(&work, 0);
     ck_assert_ptr_nonnull(writer);
     ck_assert_int_eq(ab_bench_writer_start(writer), 0);
@@ -239,6 +244,24 @@ START_TEST(duration_ends_it)
 }
 END_TEST
 
+START_TEST(the_warm_up_counts_apart)
+{
+    load.entries = 0;
+    load.warmup_ns = 20000000;
+    load.duration_ns = 20000000;
+    ab_bench_writer *writer = run(AB_BENCH_MANY);
+    const struct ab_bench_tally *tally = ab_bench_writer_tally(writer);
+    ck_assert(tally->warm);
+    ck_assert_uint_gt(tally->before, 0);
+    ck_assert_uint_gt(tally->entries, tally->before);
+    /* calls that were due before it, five outstanding and one waiting for room, are not measured */
+    ck_assert_uint_le(tally->latency.total, (tally->entries - tally->before) / 7);
+    ck_assert_uint_ge(tally->latency.total, (tally->entries - tally->before) / 7 - 6);
+    ck_assert_uint_eq(tally->entries, group.entries);
+    ab_bench_writer_free(writer);
+}
+END_TEST
+
 START_TEST(a_rate_is_kept)
 {
     load.batch = 10;
@@ -276,6 +299,7 @@ int main(void)
     tcase_add_test(tcase, a_failed_completion_stops_the_writer);
     tcase_add_test(tcase, a_refused_call_stops_the_writer);
     tcase_add_test(tcase, duration_ends_it);
+    tcase_add_test(tcase, the_warm_up_counts_apart);
     tcase_add_test(tcase, a_rate_is_kept);
     tcase_add_loop_test(tcase, one_at_a_time, 0, 2);
     suite_add_tcase(suite, tcase);

@@ -20,7 +20,11 @@
 /* Sums over the processes of a run. */
 struct sum {
     struct ab_bench_stats all; /* peak: the greatest; latency: merged */
-    uint64_t entries;
+    uint64_t start;
+    uint64_t mark;    /* end of the warm-up */
+    uint64_t entries; /* with the warm-up's */
+    uint64_t acked;   /* without */
+    uint64_t applied; /* without: on the replica that had applied the most by then */
     uint64_t busy;
     uint64_t last_ack;
     uint64_t last_apply;
@@ -100,14 +104,16 @@ static int start_loops(const struct ab_bench_site *site, struct ab_bench_crew *c
     return rc;
 }
 
-/* From GO to DONE. @param start  gets when writing began */
-static int let_write(const struct ab_bench_site *site, struct ab_bench_crew *crew, struct sum *sum,
-                     uint64_t *start)
+/* From GO to DONE. */
+static int let_write(const struct ab_bench_site *site, struct ab_bench_crew *crew, bool warmup,
+                     struct sum *sum)
 {
-    struct ab_bench_go go = {ab_bench_now() + START_DELAY_NS};
+    const struct ab_bench_load *load = &site->opts->load;
     uint64_t timeout =
-        site->opts->load.entries ? ENTRIES_TIMEOUT_NS : site->opts->load.duration_ns + STEP_TIMEOUT_NS;
-    *start = go.start;
+        load->entries ? ENTRIES_TIMEOUT_NS : load->warmup_ns + load->duration_ns + STEP_TIMEOUT_NS;
+    sum->start = ab_bench_now() + START_DELAY_NS;
+    sum->mark = sum->start + (warmup ? load->warmup_ns : 0);
+    struct ab_bench_go go = {sum->start, sum->mark};
     ab_bench_crew_order(crew, AB_BENCH_MSG_GO, &go, sizeof go);
     if (ab_bench_crew_await(crew, AB_BENCH_MSG_DONE, timeout) != 0) {
         return 1;
@@ -115,6 +121,7 @@ static int let_write(const struct ab_bench_site *site, struct ab_bench_crew *cre
     for (uint32_t i = 0; i < crew->count; i++) {
         const struct ab_bench_done *done = &crew->members[i].last.as.done;
         sum->entries += done->entries;
+        sum->acked += done->entries - done->before;
         sum->busy += done->busy;
         sum->last_ack = done->last_ack > sum->last_ack ? done->last_ack : sum->last_ack;
     }
@@ -153,8 +160,10 @@ static int await_equal(const struct ab_bench_site *site, struct ab_bench_crew *c
         return 1;
     }
     for (uint32_t i = 0; i < crew->count; i++) {
-        uint64_t last = crew->members[i].last.as.equal.last_apply;
-        sum->last_apply = last > sum->last_apply ? last : sum->last_apply;
+        const struct ab_bench_equal *equal = &crew->members[i].last.as.equal;
+        uint64_t applied = equal->entries - equal->before;
+        sum->last_apply = equal->last_apply > sum->last_apply ? equal->last_apply : sum->last_apply;
+        sum->applied = i == 0 || applied < sum->applied ? applied : sum->applied;
     }
     return 0;
 }
@@ -184,6 +193,12 @@ static double per(double amount, double of)
     return of > 0 ? amount / of : NAN;
 }
 
+/* 0 where nothing came after the warm-up */
+static double seconds_since(uint64_t from, uint64_t to)
+{
+    return to > from ? (double)(to - from) / 1e9 : 0;
+}
+
 static double us(const struct ab_hist *hist, uint32_t ppm)
 {
     return hist->total ? (double)ab_hist_percentile(hist, ppm) / 1e3 : NAN;
@@ -196,7 +211,7 @@ static void common_figures(const struct sum *sum, double entries, double payload
         figures[i] = NAN;
     }
     const struct ab_hist *latency = &sum->all.latency;
-    figures[AB_FIG_ENTRIES] = (double)sum->entries;
+    figures[AB_FIG_ENTRIES] = (double)sum->acked;
     figures[AB_FIG_P50_US] = us(latency, 500000);
     figures[AB_FIG_P99_US] = us(latency, 990000);
     figures[AB_FIG_P999_US] = us(latency, 999000);
@@ -207,16 +222,15 @@ static void common_figures(const struct sum *sum, double entries, double payload
     figures[AB_FIG_PEAK_MIB] = (double)sum->all.usage.peak_kib / 1024;
 }
 
-static void cluster_figures(const struct ab_bench_load *load, const struct sum *sum, uint64_t start,
-                            double *figures)
+static void cluster_figures(const struct ab_bench_load *load, const struct sum *sum, double *figures)
 {
-    double entries = (double)sum->entries;
+    double entries = (double)sum->applied;
     double payload = entries * load->payload;
     common_figures(sum, entries, payload * load->nodes, figures);
     uint64_t last = sum->last_apply > sum->last_ack ? sum->last_apply : sum->last_ack;
-    figures[AB_FIG_ENTRIES_PER_S] = per(entries, (double)(last - start) / 1e9);
-    figures[AB_FIG_ACKED_PER_S] = per(entries, (double)(sum->last_ack - start) / 1e9);
-    figures[AB_FIG_CATCH_UP_MS] = (double)(last - sum->last_ack) / 1e6;
+    figures[AB_FIG_ENTRIES_PER_S] = per(entries, seconds_since(sum->mark, last));
+    figures[AB_FIG_ACKED_PER_S] = per((double)sum->acked, seconds_since(sum->mark, sum->last_ack));
+    figures[AB_FIG_CATCH_UP_MS] = seconds_since(sum->last_ack, last) * 1e3;
     figures[AB_FIG_WIRE] =
         load->nodes > 1 ? per((double)sum->all.sent_bytes, payload * (load->nodes - 1)) : NAN;
     figures[AB_FIG_BUSY] = (double)sum->busy;
@@ -226,8 +240,8 @@ static void cluster_figures(const struct ab_bench_load *load, const struct sum *
 static void loop_figures(const struct ab_bench_load *load, const struct ab_bench_crew *crew,
                          const struct sum *sum, double rate, double *figures)
 {
-    double mean = (double)sum->entries / crew->count;
-    common_figures(sum, mean, (double)sum->entries * load->payload, figures);
+    double mean = (double)sum->acked / crew->count;
+    common_figures(sum, mean, (double)sum->acked * load->payload, figures);
     figures[AB_FIG_ENTRIES_PER_S] = rate;
     figures[AB_FIG_ACKED_PER_S] = rate * crew->count;
 }
@@ -236,7 +250,6 @@ static int lead_cluster(const struct ab_bench_site *site, struct ab_bench_crew *
                         enum ab_bench_case which, struct ab_bench_result *result)
 {
     struct sum *sum = calloc(1, sizeof *sum);
-    uint64_t start = 0;
     if (!sum) {
         fprintf(site->err, "anabranch bench: out of memory\n");
         return 1;
@@ -247,7 +260,7 @@ static int lead_cluster(const struct ab_bench_site *site, struct ab_bench_crew *
         rc = ab_bench_crew_await(crew, AB_BENCH_MSG_LINK, STEP_TIMEOUT_NS);
     }
     if (rc == 0) {
-        rc = let_write(site, crew, sum, &start);
+        rc = let_write(site, crew, site->opts->load.entries == 0, sum);
     }
     if (rc == 0) {
         rc = await_equal(site, crew, sum);
@@ -256,7 +269,7 @@ static int lead_cluster(const struct ab_bench_site *site, struct ab_bench_crew *
         rc = collect(crew, sum);
     }
     if (rc == 0) {
-        cluster_figures(&site->opts->load, sum, start, result->figures);
+        cluster_figures(&site->opts->load, sum, result->figures);
     }
     free(sum);
     return rc;
@@ -266,7 +279,6 @@ static int lead_loops(const struct ab_bench_site *site, struct ab_bench_crew *cr
                       uint32_t loops, uint32_t block, struct ab_bench_result *result)
 {
     struct sum *sum = calloc(1, sizeof *sum);
-    uint64_t start = 0;
     double rate = 0;
     if (!sum) {
         fprintf(site->err, "anabranch bench: out of memory\n");
@@ -274,11 +286,11 @@ static int lead_loops(const struct ab_bench_site *site, struct ab_bench_crew *cr
     }
     int rc = start_loops(site, crew, run, loops, block);
     if (rc == 0) {
-        rc = let_write(site, crew, sum, &start);
+        rc = let_write(site, crew, true, sum);
     }
     for (uint32_t i = 0; i < loops && rc == 0; i++) {
         const struct ab_bench_done *done = &crew->members[i].last.as.done;
-        rate += per((double)done->entries, (double)(done->last_ack - start) / 1e9) / loops;
+        rate += per((double)(done->entries - done->before), seconds_since(sum->mark, done->last_ack)) / loops;
     }
     if (rc == 0) {
         rc = collect(crew, sum);

@@ -122,18 +122,26 @@ static int open_env(struct loop *loop)
     return mdb_txn_commit(txn);
 }
 
-static int run(struct loop *loop, uint64_t start)
+static int run(struct loop *loop, const struct ab_bench_go *go, struct ab_bench_usage *before)
 {
-    uint64_t end = start + loop->setup->load.duration_ns;
-    ab_bench_sleep_until(start);
+    uint64_t end = go->mark + loop->setup->load.duration_ns;
+    bool warm = false;
+    ab_bench_sleep_until(go->start);
     uint64_t begun = ab_bench_now();
     while (begun < end) {
+        if (!warm && begun >= go->mark) {
+            warm = true;
+            loop->done.before = loop->done.entries;
+            ab_bench_usage_get(before);
+        }
         int rc = commit_block(loop);
         if (rc) {
             return rc;
         }
         uint64_t now = ab_bench_now();
-        ab_hist_add(&loop->latency, now - begun);
+        if (warm) {
+            ab_hist_add(&loop->latency, now - begun);
+        }
         loop->done.calls++;
         loop->done.entries += loop->setup->ref.block;
         loop->done.last_ack = now;
@@ -147,7 +155,7 @@ static int serve(struct loop *loop)
     struct ab_bench_msg *msg = calloc(1, sizeof *msg);
     struct ab_bench_stats *stats = calloc(1, sizeof *stats);
     struct ab_bench_ready ready = {0};
-    struct ab_bench_usage before;
+    struct ab_bench_usage before = {0};
     int code = 1;
     if (!msg || !stats) {
         code = ab_bench_fail("out of memory");
@@ -157,8 +165,7 @@ static int serve(struct loop *loop)
     if (ab_bench_order(msg, AB_BENCH_MSG_GO) != 0) {
         goto out;
     }
-    ab_bench_usage_get(&before);
-    int rc = run(loop, msg->as.go.start);
+    int rc = run(loop, &msg->as.go, &before);
     if (rc) {
         code = ab_bench_fail("reference loop in %s: %s", loop->setup->dir, mdb_strerror(rc));
         goto out;

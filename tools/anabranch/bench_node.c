@@ -24,8 +24,8 @@ struct child {
     struct ab_bench_work work;
     ab_bench_writer **writers;
     uint32_t writer_count;
-    struct ab_bench_usage usage; /* at the start of writing */
-    uint64_t sent;               /* on all links, at the start of writing */
+    struct ab_bench_usage usage; /* at the end of the warm-up */
+    uint64_t sent;               /* on all links, at the end of the warm-up */
     struct ab_bench_stats stats;
     struct ab_bench_msg msg;
 };
@@ -156,6 +156,14 @@ static int make_writers(struct child *child)
     return 0;
 }
 
+/* Waits for the end of the warm-up. */
+static void begin_measuring(struct child *child)
+{
+    ab_bench_sleep_until(child->work.mark);
+    child->sent = links(child).sent;
+    ab_bench_usage_get(&child->usage);
+}
+
 /* Runs the writers until each has written its part and got every answer. */
 static int write_all(struct child *child, struct ab_bench_done *done)
 {
@@ -165,11 +173,13 @@ static int write_all(struct child *child, struct ab_bench_done *done)
         rc = ab_bench_writer_start(child->writers[started]);
         started += rc == 0;
     }
+    begin_measuring(child);
     int code = AB_OK;
     for (uint32_t i = 0; i < started; i++) {
         ab_bench_writer_join(child->writers[i]);
         const struct ab_bench_tally *tally = ab_bench_writer_tally(child->writers[i]);
         done->entries += tally->entries;
+        done->before += tally->warm ? tally->before : tally->entries;
         done->calls += tally->calls;
         done->busy += tally->busy;
         done->last_ack = tally->last_ack > done->last_ack ? tally->last_ack : done->last_ack;
@@ -247,6 +257,8 @@ static int await_equal(struct child *child, const struct ab_bench_await *await, 
         return ab_bench_fail("%" PRIu64 " entries were not the next of their stream", faults);
     }
     equal->entries = atomic_load(&child->progress.applied);
+    uint64_t before = atomic_load(&child->progress.before);
+    equal->before = before < equal->entries ? before : equal->entries;
     equal->last_apply = atomic_load(&child->progress.last);
     return 0;
 }
@@ -295,8 +307,8 @@ static int serve(struct child *child)
         return 1;
     }
     child->work.start = msg->as.go.start;
-    child->sent = links(child).sent;
-    ab_bench_usage_get(&child->usage);
+    child->work.mark = msg->as.go.mark;
+    atomic_store(&child->progress.mark, msg->as.go.mark);
     if (write_all(child, &done) != 0) {
         return 1;
     }

@@ -29,6 +29,7 @@ void ab_bench_opts_init(struct ab_bench_opts *opts)
     opts->load.batch = 100;
     opts->load.in_flight = 4000;
     opts->load.payload = 100;
+    opts->load.warmup_ns = 1000ull * NS_PER_MS;
     opts->load.duration_ns = 5000ull * NS_PER_MS;
     opts->load.durability = AB_DURABILITY_SYNC;
     opts->load.level = AB_WRITE_LOCAL;
@@ -70,8 +71,10 @@ void ab_bench_help(FILE *out)
         "                                its reference is one bare loop with one entry per commit\n"
         "  --latency          the same as --cases latency\n"
         "  --rounds N         reference and cases in turn, N times; medians are shown (3)\n"
-        "  --duration S       seconds of writing per run, fractions allowed (5)\n"
-        "  --entries N        stop each node after N entries instead (the reference keeps to --duration)\n"
+        "  --duration S       seconds of measured writing per run, fractions allowed (5)\n"
+        "  --warmup S         seconds of writing before that: files and buffers reach their size (1)\n"
+        "  --entries N        stop each node after N entries instead, without warm-up (the reference keeps "
+        "to time)\n"
         "\n"
         "Load, of each node:\n"
         "  --writers N        threads that write (1)\n"
@@ -131,6 +134,7 @@ enum option_id {
     OPT_LATENCY,
     OPT_ROUNDS,
     OPT_DURATION,
+    OPT_WARMUP,
     OPT_ENTRIES,
     OPT_WRITERS,
     OPT_BATCH,
@@ -159,6 +163,7 @@ static const struct option long_options[] = {{"cases", required_argument, NULL, 
                                              {"latency", no_argument, NULL, OPT_LATENCY},
                                              {"rounds", required_argument, NULL, OPT_ROUNDS},
                                              {"duration", required_argument, NULL, OPT_DURATION},
+                                             {"warmup", required_argument, NULL, OPT_WARMUP},
                                              {"entries", required_argument, NULL, OPT_ENTRIES},
                                              {"writers", required_argument, NULL, OPT_WRITERS},
                                              {"batch", required_argument, NULL, OPT_BATCH},
@@ -205,11 +210,11 @@ static bool number32(const char *text, uint32_t least, uint32_t most, uint32_t *
     return true;
 }
 
-static bool seconds(const char *text, uint64_t *ns)
+static bool seconds(const char *text, double least, uint64_t *ns)
 {
     char *end = NULL;
     double parsed = strtod(text, &end);
-    if (end == text || *end || !(parsed >= 0.05 && parsed <= 86400)) {
+    if (end == text || *end || !(parsed >= least && parsed <= 86400)) {
         return false;
     }
     *ns = (uint64_t)(parsed * 1e9);
@@ -262,7 +267,9 @@ static bool take_load(int id, const char *text, struct ab_bench_load *load)
 {
     switch (id) {
     case OPT_DURATION:
-        return seconds(text, &load->duration_ns);
+        return seconds(text, 0.05, &load->duration_ns);
+    case OPT_WARMUP:
+        return seconds(text, 0, &load->warmup_ns);
     case OPT_ENTRIES:
         return number(text, 1, UINT64_MAX / 1000, &load->entries);
     case OPT_WRITERS:

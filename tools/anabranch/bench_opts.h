@@ -27,8 +27,9 @@ struct ab_bench_load {
     uint32_t batch;     /* entries per ab_write_many */
     uint32_t in_flight; /* outstanding entries per writer */
     uint32_t payload;   /* bytes */
+    uint64_t warmup_ns; /* written but not measured */
     uint64_t duration_ns;
-    uint64_t entries; /* per node; 0: until the duration is over */
+    uint64_t entries; /* per node, no warm-up; 0: until the duration is over */
     uint64_t rate;    /* entries per second and node; 0: as fast as it goes */
     ab_durability durability;
     ab_write_level level;

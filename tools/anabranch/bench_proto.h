@@ -46,10 +46,12 @@ struct ab_bench_ready {
 
 struct ab_bench_go {
     uint64_t start; /* ab_bench_now() of the first write */
+    uint64_t mark;  /* of the end of the warm-up: from here on it is measured */
 };
 
 struct ab_bench_done {
     uint64_t entries;  /* acknowledged, or committed by a loop */
+    uint64_t before;   /* of them in the warm-up */
     uint64_t calls;    /* acknowledged calls, or commits */
     uint64_t busy;     /* calls that found the queue full even after waiting, and were repeated */
     uint64_t last_ack; /* when the last of them was */
@@ -62,13 +64,14 @@ struct ab_bench_await {
 
 struct ab_bench_equal {
     uint64_t entries; /* applied */
+    uint64_t before;  /* of them in the warm-up */
     uint64_t digest[2];
     uint64_t last_apply; /* when the last was */
 };
 
 struct ab_bench_stats {
-    struct ab_bench_usage usage; /* since GO */
-    uint64_t sent_bytes;         /* on all links since GO */
+    struct ab_bench_usage usage; /* since the mark */
+    uint64_t sent_bytes;         /* on all links since the mark */
     struct ab_hist latency;      /* ns */
 };
 

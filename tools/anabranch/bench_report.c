@@ -202,12 +202,13 @@ static json_t *number_or_null(double value)
 
 static json_t *json_load(const struct ab_bench_load *load)
 {
-    return json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:I, s:I, s:s, s:s, s:s, s:i, s:i, s:i, s:I}",
+    return json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:f, s:I, s:I, s:s, s:s, s:s, s:i, s:i, s:i, s:I}",
                      "nodes", (int)load->nodes, "groups", (int)load->groups, "writers", (int)load->writers,
                      "batch", (int)load->batch, "in_flight", (int)load->in_flight, "payload",
-                     (int)load->payload, "duration_s", (double)load->duration_ns / 1e9, "entries",
-                     (json_int_t)load->entries, "rate", (json_int_t)load->rate, "durability",
-                     ab_durability_name(load->durability), "level", ab_write_level_name(load->level), "order",
+                     (int)load->payload, "duration_s", (double)load->duration_ns / 1e9, "warmup_s",
+                     (double)load->warmup_ns / 1e9, "entries", (json_int_t)load->entries, "rate",
+                     (json_int_t)load->rate, "durability", ab_durability_name(load->durability), "level",
+                     ab_write_level_name(load->level), "order",
                      load->order == AB_APPLY_CAUSAL ? "causal" : "arrival", "dispatcher_threads",
                      (int)load->dispatcher_threads, "apply_threads", (int)load->apply_threads, "block_bytes",
                      (int)load->block_bytes, "queue_bytes", (json_int_t)load->queue_bytes);

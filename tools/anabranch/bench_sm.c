@@ -19,6 +19,7 @@ int ab_bench_progress_init(struct ab_bench_progress *progress)
 {
     memset(progress, 0, sizeof *progress);
     atomic_store(&progress->target, UINT64_MAX);
+    atomic_store(&progress->before, UINT64_MAX);
     pthread_condattr_t attr;
     int rc = pthread_condattr_init(&attr);
     if (rc) {
@@ -46,8 +47,13 @@ void ab_bench_progress_destroy(struct ab_bench_progress *progress)
 /* The target is stored before `applied` is read there, and read after it was raised here: one of both sees it. */
 static void progress_add(struct ab_bench_progress *progress, uint64_t count)
 {
-    atomic_store(&progress->last, ab_bench_now());
+    uint64_t now = ab_bench_now();
     uint64_t applied = atomic_fetch_add(&progress->applied, count) + count;
+    uint64_t none = UINT64_MAX;
+    if (now >= atomic_load_explicit(&progress->mark, memory_order_relaxed)) {
+        atomic_compare_exchange_strong(&progress->before, &none, applied - count);
+    }
+    atomic_store(&progress->last, now);
     if (applied >= atomic_load(&progress->target)) {
         pthread_mutex_lock(&progress->lock);
         pthread_cond_broadcast(&progress->reached);

@@ -18,6 +18,8 @@ struct ab_bench_progress {
     _Atomic uint64_t applied;
     _Atomic uint64_t target; /* wake the waiter at this */
     _Atomic uint64_t last;   /* ab_bench_now() after the latest apply */
+    _Atomic uint64_t mark;   /* ab_bench_now() of the end of the warm-up */
+    _Atomic uint64_t before; /* applied in the warm-up; UINT64_MAX: all, so far */
     _Atomic uint64_t faults; /* entries that were not the next of their stream */
     pthread_mutex_t lock;
     pthread_cond_t reached;

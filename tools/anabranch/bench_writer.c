@@ -48,6 +48,19 @@ struct ab_bench_writer {
     struct ab_bench_tally tally;
 };
 
+/* Counts the latency of a call that was due at `due` and is acknowledged now. */
+static void add_latency(struct ab_bench_tally *tally, uint64_t mark, uint64_t due)
+{
+    tally->last_ack = ab_bench_now();
+    if (!tally->warm && tally->last_ack >= mark) {
+        tally->warm = true;
+        tally->before = tally->entries;
+    }
+    if (due >= mark) {
+        ab_hist_add(&tally->latency, tally->last_ack - due);
+    }
+}
+
 /* Completion thread. */
 static void completed(void *arg, const ab_write_result *result)
 {
@@ -55,12 +68,11 @@ static void completed(void *arg, const ab_write_result *result)
     ab_bench_writer *w = slot->writer;
     struct ab_bench_tally *tally = &w->tally;
     if (result->code == AB_OK) {
+        if (slot->due) {
+            add_latency(tally, w->work->mark, slot->due);
+        }
         tally->entries += slot->entries;
         tally->calls++;
-        if (slot->due) {
-            tally->last_ack = ab_bench_now();
-            ab_hist_add(&tally->latency, tally->last_ack - slot->due);
-        }
     } else {
         tally->code = tally->code ? tally->code : result->code;
         atomic_store(&w->failed, true);
@@ -192,8 +204,7 @@ static void *write_waiting(void *arg)
         if (tally->code != AB_OK) {
             break;
         }
-        tally->last_ack = ab_bench_now();
-        ab_hist_add(&tally->latency, tally->last_ack - when);
+        add_latency(tally, work->mark, when);
         tally->entries++;
         tally->calls++;
         w->written++;
@@ -252,7 +263,7 @@ int ab_bench_writer_start(ab_bench_writer *w)
     const struct ab_bench_load *load = w->work->load;
     uint64_t share = load->entries / load->writers + (w->number < load->entries % load->writers);
     w->quota = load->entries ? share : UINT64_MAX;
-    w->end = load->entries ? UINT64_MAX : w->work->start + load->duration_ns;
+    w->end = load->entries ? UINT64_MAX : w->work->mark + load->duration_ns;
     return pthread_create(&w->thread, NULL, w->work->which == AB_BENCH_LATENCY ? write_waiting : write_async,
                           w);
 }

@@ -9,6 +9,7 @@
 #include "tools/anabranch/bench_opts.h"
 
 #include <anabranch/group.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,10 +20,13 @@ struct ab_bench_work {
     uint32_t node;
     ab_group **groups;
     uint64_t start; /* ab_bench_now() of the first write */
+    uint64_t mark;  /* and of the end of the warm-up */
 };
 
 struct ab_bench_tally {
     uint64_t entries; /* acknowledged */
+    uint64_t before;  /* of them in the warm-up */
+    bool warm;        /* the warm-up is over */
     uint64_t calls;
     uint64_t busy;     /* calls repeated because the queue stayed full */
     uint64_t last_ack; /* ab_bench_now() */
