@@ -291,7 +291,7 @@ static int take_message(ab_mm *mm, ab_mm_peer *peer, ab_bytes bytes, uint64_t no
     if (message.kind == AB_MM_EXPECT) {
         ab_mm_take_expect(peer, stream, message.first);
     } else if (message.kind == AB_MM_TRIMMED) {
-        ab_mm_take_trimmed(mm, peer, stream);
+        ab_mm_take_trimmed(peer, stream, message.first);
     } else {
         ab_mm_diverge(mm, peer, stream, message.first, false);
     }

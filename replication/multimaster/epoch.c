@@ -73,7 +73,7 @@ int ab_mm_claimed(ab_mm *mm, ab_mm_stream *stream, uint64_t upto, uint64_t now)
 /* Up to where anybody has the old stream of ours; AB_NEVER if that is not known yet. */
 static uint64_t end_of(const ab_mm *mm, const ab_mm_stream *stream)
 {
-    if (!stream->own || stream == mm->current || stream->sealed > stream->o.last || stream->diverged != 0) {
+    if (!stream->own || stream == mm->current || stream->sealed > stream->o.last) {
         return AB_NEVER;
     }
     uint64_t end = stream->o.last;
@@ -85,6 +85,9 @@ static uint64_t end_of(const ab_mm *mm, const ab_mm_stream *stream)
             return AB_NEVER;
         }
         has = pending > has ? pending : has;
+        if ((stream->diverged & ab_mm_bit(peer)) != 0) {
+            continue; /* of another history, which nobody gets from us */
+        }
         end = has > end ? has : end;
     }
     return end;

@@ -186,7 +186,7 @@ int ab_mm_repair_with(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream, const a
 void ab_mm_learn(ab_mm_stream *stream, const ab_block_info *block);
 void ab_mm_probe(ab_mm_stream *stream, uint64_t index);
 void ab_mm_probed(ab_mm_stream *stream, const ab_event *event);
-void ab_mm_take_trimmed(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream);
+void ab_mm_take_trimmed(const ab_mm_peer *peer, ab_mm_stream *stream, uint64_t base);
 void ab_mm_want_progress(ab_mm *mm, ab_mm_stream *stream, uint64_t now);
 void ab_mm_wants_wake(ab_mm *mm, const ab_mm_peer *peer, bool new_link, uint64_t now);
 int ab_mm_pump_wants(ab_mm *mm, uint64_t now, ab_actions *actions);

@@ -190,11 +190,12 @@ void ab_mm_probed(ab_mm_stream *stream, const ab_event *event)
     stream->probe = stream->probe_again = 0;
 }
 
-void ab_mm_take_trimmed(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream)
+/* The peer has the stream only beyond `base`. That may answer a question from before we had what we have now. */
+void ab_mm_take_trimmed(const ab_mm_peer *peer, ab_mm_stream *stream, uint64_t base)
 {
-    (void)mm;
     for (ab_mm_want *want = stream->wants; want != NULL; want = want->next) {
-        want->trimmed |= ab_mm_bit(peer);
+        bool gone = want->repair ? base >= want->last : base > stream->accepted;
+        want->trimmed |= gone ? ab_mm_bit(peer) : 0;
     }
 }
 

@@ -103,6 +103,10 @@ void ab_mm_confirmed(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream, uint64_t
     }
     release(sync, upto);
     sync->mark = upto;
+    if (sync->code == AB_ETRIMMED) { /* what it lacked came on another way: what follows may be here */
+        sync->code = AB_OK;
+        sync->told = false;
+    }
     sync->expected = 0;
     if (sync->next <= upto) {
         sync->stale = sync->outstanding && !sync->once_out;

@@ -12,6 +12,9 @@ void check_announced(sim_node *n, const sim_block *block)
 {
     world *w = n->w;
     int sid = block->sid;
+    if (w->torn[sid]) {
+        return;
+    }
     if (block->last >= w->known_capacity[sid]) {
         size_t capacity = (block->last + 1) * 2;
         w->known[sid] = realloc(w->known[sid], capacity * sizeof(sim_block *));
@@ -59,6 +62,9 @@ void check_causal(sim_node *n, const sim_write *write)
     for (uint32_t i = 0; !w->k.arrival && i < write->seen_count; i++) {
         ab_mark seen = write->seen[i];
         int sid = stream_id(w, seen.stream);
+        if (w->torn[sid] || w->torn[write->sid]) {
+            continue;
+        }
         if (n->sm.applied[sid] >= seen.index || sid == write->sid) {
             continue;
         }
@@ -171,11 +177,11 @@ void check_excused(world *w)
         sim_node *n = &w->nodes[i];
         n->excused = false;
         for (int sid = 0; sid < w->stream_count && !n->excused; sid++) {
-            n->excused = lacks_repair(w, n, sid);
+            n->excused = !w->torn[sid] && lacks_repair(w, n, sid);
         }
         bool damaged = n->excused;
         for (int sid = 0; sid < w->stream_count && !n->excused; sid++) {
-            n->excused = lacks_trimmed(w, n, sid);
+            n->excused = !w->torn[sid] && lacks_trimmed(w, n, sid);
         }
         if (n->excused && !damaged && !n->disk_lost) {
             fail(w, "node %u lacks what the others have trimmed, and its disk was never lost", n->id);
@@ -201,6 +207,9 @@ static bool node_is_done(world *w, sim_node *n, char *why, size_t size)
         const disk_stream *s = disk_stream_of(&n->disk, sid);
         uint64_t most = longest(w, sid);
         ab_stream stream = w->streams[sid];
+        if (w->torn[sid]) {
+            continue;
+        }
         if (disk_last(s) < most || s->durable < most) {
             snprintf(why, size, "node %u has stream %u.%u up to %llu (durable %llu), another one up to %llu",
                      n->id, stream.node, stream.epoch, (unsigned long long)disk_last(s),
@@ -214,7 +223,7 @@ static bool node_is_done(world *w, sim_node *n, char *why, size_t size)
             return false;
         }
     }
-    if (n->open_count > 0 || n->queue.count > 0 || n->ticket_count > 0) {
+    if (n->open_count > 0 || n->ticket_count > 0) {
         snprintf(why, size, "node %u has writes that are not answered", n->id);
         return false;
     }
@@ -251,7 +260,7 @@ static void check_nothing_lost(world *w)
 {
     for (size_t i = 0; i < w->write_count; i++) {
         const sim_write *write = &w->writes[i];
-        if (!write->acked || write->may_be_lost) {
+        if (!write->acked || write->may_be_lost || w->torn[write->sid]) {
             continue;
         }
         const sim_block *block = w->known[write->sid][write->index];
@@ -293,7 +302,7 @@ static bool some_sm_ahead(world *w)
 static void check_states_equal(world *w)
 {
     const sim_node *first = NULL;
-    if (w->sm_ahead || some_sm_ahead(w)) {
+    if (w->rolled_back || w->sm_ahead || some_sm_ahead(w)) {
         w->sm_ahead = true;
         return;
     }

@@ -21,6 +21,7 @@ typedef enum kind {
     K_WIPE,
     K_COPY,
     K_RESTORE,
+    K_ROLL_BACK,
     K_BAD_BLOCK,
     K_SM_SLOW,
     K_SM_STUCK,
@@ -32,8 +33,8 @@ static const unsigned allowed_chance[K_COUNT] = {
     [K_ISOLATE] = 400,       [K_ONE_WAY] = 300,    [K_PARTIAL] = 300,       [K_BREAK] = 500,
     [K_SLOW_LINK] = 300,     [K_CRASH] = 600,      [K_CRASH_IN_STEP] = 500, [K_STOP] = 300,
     [K_CLOCK_FORWARD] = 300, [K_CLOCK_BACK] = 300, [K_DISK_FULL] = 250,     [K_DISK_SLOW] = 300,
-    [K_WIPE] = 80,           [K_COPY] = 500,       [K_RESTORE] = 120,       [K_BAD_BLOCK] = 250,
-    [K_SM_SLOW] = 300,       [K_SM_STUCK] = 250};
+    [K_WIPE] = 80,           [K_COPY] = 500,       [K_RESTORE] = 120,       [K_ROLL_BACK] = 60,
+    [K_BAD_BLOCK] = 250,     [K_SM_SLOW] = 300,    [K_SM_STUCK] = 250};
 
 static uint64_t draw(rng *r, uint64_t low, uint64_t high)
 {
@@ -245,13 +246,33 @@ static void replace_disk(sim_node *n, const disk *replacement)
 static void lose_disk(sim_node *n, bool restore)
 {
     world *w = n->w;
-    if (any_damage(w) || (restore && n->copy == NULL)) {
+    if (w->disk_losses == 0 || any_damage(w) || (restore && n->copy == NULL)) {
         return;
     }
+    w->disk_losses--;
     say(w, "-- n%u: its disk is %s", n->id, restore ? "replaced by an older copy" : "lost");
     kill_now(n, F_CRASH);
     note(w, restore ? F_DISK_RESTORED : F_DISK_WIPED);
     replace_disk(n, restore ? n->copy : NULL);
+}
+
+/* What a virtual machine's snapshot does: log and state machine go back together, and everything looks as it was left. */
+static void roll_back(sim_node *n)
+{
+    world *w = n->w;
+    bool trusted = n->copy != NULL && n->copy->tail_safe && n->copy->has_epoch && !w->k.interval;
+    if (!trusted || w->disk_losses == 0 || any_damage(w)) {
+        return;
+    }
+    w->disk_losses--;
+    w->rolled_back = true;
+    w->torn[stream_id(w, (ab_stream){n->id, n->copy->epoch})] = true;
+    say(w, "-- n%u: its disk is rolled back, unnoticed", n->id);
+    kill_now(n, F_CRASH);
+    note(w, F_DISK_ROLLED_BACK);
+    replace_disk(n, n->copy);
+    n->disk.sm = n->copy->sm;
+    n->disk.tail_safe = true;
 }
 
 static void take_copy(sim_node *n)
@@ -334,6 +355,9 @@ static void node_fault(sim_node *n, kind k)
     case K_WIPE:
     case K_RESTORE:
         lose_disk(n, k == K_RESTORE);
+        break;
+    case K_ROLL_BACK:
+        roll_back(n);
         break;
     case K_COPY:
         take_copy(n);

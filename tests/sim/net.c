@@ -66,6 +66,11 @@ bool net_send(sim_node *from, uint32_t to, sim_block *block, ab_bytes bytes)
         note(w, F_BUSY);
         return false;
     }
+    if (block != NULL && w->drop_blocks[from->position][to] > 0) {
+        w->drop_blocks[from->position][to]--;
+        say(w, "-- a block from n%u to n%u is lost", from->id, w->nodes[to].id);
+        return true;
+    }
     if (link->cut[end] || (w->faults && rng_chance(&w->rng, w->k.drop))) {
         note(w, F_DROP);
         return true;

@@ -14,6 +14,7 @@
 static void begin(world *w)
 {
     w->faults = true;
+    w->disk_losses = rng_chance(&w->rng, 800) ? 1 : 4;
     for (uint32_t i = 0; i < w->k.nodes; i++) {
         sim_node *n = &w->nodes[i];
         n->clock_offset_ms = (int64_t)rng_range(&w->rng, 0, 2000) - 1000;

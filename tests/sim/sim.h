@@ -61,6 +61,8 @@ bool rng_chance(rng *r, unsigned per_mille);
     X(DISK_SLOW, "slow commit")                                                                              \
     X(DISK_WIPED, "disk lost")                                                                               \
     X(DISK_RESTORED, "disk replaced by an older copy")                                                       \
+    X(DISK_ROLLED_BACK, "disk image rolled back unnoticed")                                                  \
+    X(DIVERGED, "two histories of one stream seen")                                                          \
     X(BAD_BLOCK, "block damaged on disk")                                                                    \
     X(BAD_SEEN, "damaged block read")                                                                        \
     X(REPAIRED, "damaged block repaired")                                                                    \
@@ -309,6 +311,10 @@ struct world {
     ab_stream streams[STREAMS_MAX];
     sim_block **known[STREAMS_MAX]; /* by index: the block that others may have seen with it */
     size_t known_capacity[STREAMS_MAX];
+    bool torn[STREAMS_MAX]; /* a rollback that nobody noticed may have given it two histories */
+    bool rolled_back;
+    unsigned disk_losses;                       /* still allowed */
+    uint32_t drop_blocks[NODES_MAX][NODES_MAX]; /* scripted: the next ones are lost */
     bool sm_ahead; /* some state machine has what no log has: states need not be equal */
     int stream_count;
     sim_write *writes;
