@@ -187,7 +187,7 @@ static void finish(void)
 
 START_TEST(kill_each_in_turn)
 {
-    begin(30000);
+    begin(AB_LINES);
     for (size_t i = 0; i < NODES; i++) {
         wait_for(i, 20 + 20 * i);
         send_signal(i, SIGKILL);
@@ -200,7 +200,7 @@ END_TEST
 /* Again and again the same node, also before it has caught up. */
 START_TEST(kill_one_often)
 {
-    begin(30000);
+    begin(AB_LINES);
     for (size_t share = 10; share <= 80; share += 10) {
         wait_for(1, share);
         send_signal(1, SIGKILL);
@@ -213,7 +213,7 @@ END_TEST
 /* A node that does not move stops nobody, and catches up when it moves again. */
 START_TEST(stop_and_continue)
 {
-    begin(30000);
+    begin(AB_LINES);
     wait_for(1, 20);
     send_signal(1, SIGSTOP);
     wait_for(0, 100);
@@ -226,7 +226,7 @@ END_TEST
 
 START_TEST(kill_all_at_once)
 {
-    begin(30000);
+    begin(AB_LINES);
     wait_for(0, 40);
     for (size_t i = 0; i < NODES; i++) {
         send_signal(i, SIGKILL);
@@ -240,7 +240,7 @@ END_TEST
 
 START_TEST(restart_in_order)
 {
-    begin(30000);
+    begin(AB_LINES);
     for (size_t i = 0; i < NODES; i++) {
         wait_for(i, 20 + 20 * i);
         send_signal(i, SIGTERM);
@@ -290,10 +290,10 @@ START_TEST(full_disk)
     snprintf(data, sizeof data, "%s/data", path);
     start_cluster(
         &(ab_cluster_options){.data_dir = {NULL, data, NULL}, .application_extra = "  timeout_ms: 1000\n"});
-    start_feeds(30000);
+    start_feeds(AB_LINES);
     wait_for(1, 30);
     int filler = fill_disk(path);
-    start_flood(1, 500000);
+    start_flood(1, AB_FLOOD);
     uint64_t until = ab_now_ms() + WAIT_MS;
     while (atomic_load(&feeds[NODES].refused) == 0) {
         ck_assert_msg(ab_now_ms() < until && atomic_load(&feeds[NODES].running),
