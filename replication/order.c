@@ -371,8 +371,7 @@ bool ab_order_has_applied(const ab_order *order, ab_frontier frontier)
 {
     for (size_t i = 0; i < frontier.count; i++) {
         const ab_order_stream *stream = ab_order_find(order, frontier.marks[i].stream);
-        uint64_t need = frontier.marks[i].index;
-        if (stream == NULL || stream->applied < (need < stream->ended ? need : stream->ended)) {
+        if (stream == NULL || stream->applied < frontier.marks[i].index) {
             return false;
         }
     }

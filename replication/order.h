@@ -115,7 +115,7 @@ int ab_order_pump(ab_order *order, uint64_t now, ab_actions *actions);
 /** When ab_order_pump() should be called without another reason. */
 uint64_t ab_order_deadline(const ab_order *order);
 
-/** Whether the local state machine has applied all of `frontier` that can still come. */
+/** Whether the local state machine has applied all of `frontier`; what is lost for good never is. */
 bool ab_order_has_applied(const ab_order *order, ab_frontier frontier);
 
 /** Infos held over all streams. */

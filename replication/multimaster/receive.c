@@ -86,6 +86,7 @@ int ab_mm_take_block(ab_mm *mm, ab_mm_peer *peer, const ab_event *event, uint64_
     }
     ab_mm_heard(mm, peer, now);
     if ((stream->diverged & ab_mm_bit(peer)) != 0) {
+        stream->diverged_tell |= ab_mm_bit(peer); /* it does not seem to know */
         return AB_OK;
     }
     bool taken = false;

@@ -248,7 +248,9 @@ static uint64_t most_claimed(const ab_mm *mm, const ab_mm_stream *stream)
         uint64_t has = ab_marks_get(&mm->peers[i].marks, stream->o.stream);
         uint64_t pending = ab_marks_get(&mm->peers[i].pending, stream->o.stream);
         has = pending > has ? pending : has;
-        most = has > most ? has : most;
+        if ((stream->diverged & ab_mm_bit(&mm->peers[i])) == 0) {
+            most = has > most ? has : most;
+        }
     }
     return most;
 }

@@ -246,6 +246,10 @@ int ab_mm_take_fetch(ab_mm *mm, ab_mm_peer *peer, const ab_mm_message *message)
         }
         return AB_OK;
     }
+    if ((stream->diverged & ab_mm_bit(peer)) != 0) {
+        stream->diverged_tell |= ab_mm_bit(peer);
+        return AB_OK;
+    }
     ab_mm_sync *sync = ab_mm_sync_of(peer, stream);
     bool repair = ab_marks_get(&peer->marks, message->stream) >= message->last;
     if (sync == NULL) {

@@ -177,11 +177,11 @@ void check_excused(world *w)
         sim_node *n = &w->nodes[i];
         n->excused = false;
         for (int sid = 0; sid < w->stream_count && !n->excused; sid++) {
-            n->excused = !w->torn[sid] && lacks_repair(w, n, sid);
+            n->excused = lacks_repair(w, n, sid);
         }
         bool damaged = n->excused;
         for (int sid = 0; sid < w->stream_count && !n->excused; sid++) {
-            n->excused = !w->torn[sid] && lacks_trimmed(w, n, sid);
+            n->excused = lacks_trimmed(w, n, sid);
         }
         if (n->excused && !damaged && !n->disk_lost) {
             fail(w, "node %u lacks what the others have trimmed, and its disk was never lost", n->id);

@@ -147,6 +147,7 @@ typedef struct sm_state {
     uint64_t applied[STREAMS_MAX];
     uint64_t hlc[KEYS]; /* last writer wins by (hlc, node) */
     uint32_t node[KEYS];
+    uint32_t epoch[KEYS];
     uint32_t value[KEYS];
     uint8_t items[ITEMS_MAX]; /* naive: 0 never, 1 inserted, 2 deleted after it was inserted */
 } sm_state;

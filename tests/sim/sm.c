@@ -54,8 +54,12 @@ static void apply_write(sim_node *n, const sim_block *block, uint64_t index)
     check_causal(n, write);
     switch (write->kind) {
     case WRITE_PUT:
+        /* A node that lost its tail while its clock went back may stamp twice alike: then the later stream wins. */
         if (write->hlc > sm->hlc[write->key] ||
-            (write->hlc == sm->hlc[write->key] && write->node > sm->node[write->key])) {
+            (write->hlc == sm->hlc[write->key] && write->node > sm->node[write->key]) ||
+            (write->hlc == sm->hlc[write->key] && write->node == sm->node[write->key] &&
+             block->stream.epoch > sm->epoch[write->key])) {
+            sm->epoch[write->key] = block->stream.epoch;
             sm->hlc[write->key] = write->hlc;
             sm->node[write->key] = write->node;
             sm->value[write->key] = block->writes[index - block->first];
