@@ -117,16 +117,6 @@ static void on_open(ab_group *group, ab_group_peer *peer, ab_bytes bytes)
     step_peer(group, peer->node, AB_EV_PEER_UP);
 }
 
-/* A group that is still recovering is registered but has no core: to its peers it is not open, or they would take for
- * heard what nobody hears. ab_group_announce() tells them when it is. */
-static bool has_core(ab_group *group)
-{
-    pthread_mutex_lock(&group->core_lock);
-    bool has = group->core != NULL;
-    pthread_mutex_unlock(&group->core_lock);
-    return has;
-}
-
 static int on_message(void *ctx, uint32_t peer_id, uint64_t group_id, ab_bytes bytes)
 {
     ab_node *node = ctx;
@@ -134,17 +124,15 @@ static int on_message(void *ctx, uint32_t peer_id, uint64_t group_id, ab_bytes b
     if (group == NULL) {
         return AB_OK; /* not open here; it is told when it is */
     }
-    if (!has_core(group)) {
-        ab_group_unref(group);
-        return AB_OK;
-    }
     ab_group_peer *peer = find_peer(group, peer_id);
     const uint8_t *kind = bytes.data;
     int code = AB_OK;
     if (peer == NULL || bytes.size == 0) {
         code = bytes.size == 0 ? AB_EPROTO : AB_OK;
     } else if (*kind == MESSAGE_OPEN) {
-        on_open(group, peer, bytes);
+        if (ab_group_is_open(group)) {
+            on_open(group, peer, bytes);
+        }
     } else if (*kind == MESSAGE_CLOSED) {
         set_down(group, peer);
     } else if (*kind == MESSAGE_CORE && atomic_load(&peer->up)) {
@@ -210,9 +198,7 @@ static void each_group_of(ab_node *node, uint32_t peer, void (*fn)(ab_group *, a
 
 static void ask_open(ab_group *group, ab_group_peer *peer)
 {
-    if (has_core(group)) {
-        send_open(group, peer->node, true);
-    }
+    send_open(group, peer->node, true);
 }
 
 /* Remembers which store the peer has: another one under the same id means that its disk was replaced. */
