@@ -191,6 +191,10 @@ static int send_full(ab_mm *mm, ab_mm_peer *peer, uint64_t now, ab_actions *acti
     if (code != AB_OK) {
         return code;
     }
+    for (uint32_t i = 0; i < mm->order.count; i++) {
+        ab_mm_stream *stream = ab_mm_at(mm, i);
+        stream->diverged_tell |= stream->diverged & ab_mm_bit(peer); /* the word of it may have got lost */
+    }
     peer->owe_full = peer->ask = false;
     peer->hello_at = AB_NEVER;
     if (!peer->full) {

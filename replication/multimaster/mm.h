@@ -77,6 +77,7 @@ typedef struct ab_mm_sync {
     bool outstanding; /* AB_ACT_SEND is under way */
     bool once_out;    /* ... for `once` */
     bool stale;       /* ... and its outcome no longer counts */
+    bool once_gone;   /* `once` was asked for and is trimmed here: to be told */
     bool told;        /* the operator, of `code` */
 } ab_mm_sync;
 

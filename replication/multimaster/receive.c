@@ -23,9 +23,8 @@ static void duplicate(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream, const a
         ab_mm_diverge(mm, peer, stream, block->last, true);
         return;
     }
-    if (block->last <= stream->o.durable) {
-        stream->confirm |= ab_mm_bit(peer);
-    } else {
+    stream->confirm |= ab_mm_bit(peer);
+    if (block->last > stream->o.durable) {
         stream->owed |= ab_mm_bit(peer);
     }
 }

@@ -158,6 +158,9 @@ void ab_mm_repaired(ab_mm *mm, ab_mm_stream *stream, const ab_block_info *block)
         }
     }
     ab_mm_learn(stream, block);
+    if (stream->o.load_at == 0) {
+        stream->o.load_again = 0; /* what could not be read back can be now */
+    }
     if (block->last == stream->o.last) {
         stream->o.last_hash = block->hash;
         if (block->last == stream->accepted) {

@@ -152,9 +152,7 @@ static void sent_once(ab_mm *mm, ab_mm_sync *sync, const ab_event *event, uint64
         sync->hold_at = now + ab_mm_jitter(mm, AB_MM_BUSY_MS);
         return;
     }
-    if (event->code == AB_ETRIMMED && sync->limit != AB_NEVER) {
-        sync->code = AB_ETRIMMED;
-    }
+    sync->once_gone = event->code == AB_ETRIMMED;
     /* Damaged here too, or gone: the peer asks others, and again. */
     sync->once = event->blocks_sent > 0 && event->mark.index < sync->once_last ? event->mark.index + 1 : 0;
 }
@@ -283,10 +281,14 @@ static int send_trimmed(ab_mm_peer *peer, ab_mm_sync *sync, ab_actions *actions)
 /* What it needs is gone here. The peer is told if it asked, the operator if it should have had it from us. */
 static int tell_trimmed(ab_mm_peer *peer, ab_mm_sync *sync, ab_actions *actions)
 {
-    if (sync->code != AB_ETRIMMED || sync->told) {
-        return AB_OK;
+    int code = sync->once_gone ? send_trimmed(peer, sync, actions) : AB_OK;
+    if (code == AB_OK) {
+        sync->once_gone = false;
     }
-    int code = send_trimmed(peer, sync, actions);
+    if (code != AB_OK || sync->code != AB_ETRIMMED || sync->told) {
+        return code;
+    }
+    code = send_trimmed(peer, sync, actions);
     if (code == AB_OK && sync->limit == AB_NEVER) {
         code =
             ab_mm_report(AB_LOG_ERROR, AB_ETRIMMED, (ab_mark){sync->stream->o.stream, sync->next}, peer->node,
@@ -296,7 +298,7 @@ static int tell_trimmed(ab_mm_peer *peer, ab_mm_sync *sync, ab_actions *actions)
     return code;
 }
 
-static void expire(ab_mm *mm, ab_mm_sync *sync, uint64_t now)
+static void expire(ab_mm *mm, ab_mm_peer *peer, ab_mm_sync *sync, uint64_t now)
 {
     if (now >= sync->hold_at) {
         sync->outstanding = sync->once_out = sync->stale = false;
@@ -305,8 +307,14 @@ static void expire(ab_mm *mm, ab_mm_sync *sync, uint64_t now)
     if (now < sync->retry_at) {
         return;
     }
-    sync->retries++;
     sync->wait_ms = ab_mm_double(mm, sync->wait_ms);
+    if (ab_marks_get(&peer->pending, sync->stream->o.stream) + 1 >= sync->next) {
+        /* It has all of it, not durable yet, or the word of that got lost: ask instead of sending again. */
+        sync->retry_at = now + ab_mm_jitter(mm, sync->wait_ms);
+        peer->owe_full = peer->ask = true;
+        return;
+    }
+    sync->retries++;
     sync->expected = 0;
     rewind_to(sync, 0);
 }
@@ -385,7 +393,7 @@ int ab_mm_pump_send(ab_mm *mm, ab_mm_peer *peer, uint64_t now, ab_actions *actio
     int code = add_own(mm, peer);
     for (uint32_t i = peer->sync_count; code == AB_OK && i-- > 0;) {
         ab_mm_sync *sync = &peer->syncs[i];
-        expire(mm, sync, now);
+        expire(mm, peer, sync, now);
         code = tell_trimmed(peer, sync, actions);
         if (code == AB_OK && is_done(mm, sync)) {
             remove_sync(peer, sync);

@@ -33,7 +33,7 @@ static const unsigned allowed_chance[K_COUNT] = {
     [K_ISOLATE] = 400,       [K_ONE_WAY] = 300,    [K_PARTIAL] = 300,       [K_BREAK] = 500,
     [K_SLOW_LINK] = 300,     [K_CRASH] = 600,      [K_CRASH_IN_STEP] = 500, [K_STOP] = 300,
     [K_CLOCK_FORWARD] = 300, [K_CLOCK_BACK] = 300, [K_DISK_FULL] = 250,     [K_DISK_SLOW] = 300,
-    [K_WIPE] = 80,           [K_COPY] = 500,       [K_RESTORE] = 120,       [K_ROLL_BACK] = 60,
+    [K_WIPE] = 80,           [K_COPY] = 700,       [K_RESTORE] = 120,       [K_ROLL_BACK] = 200,
     [K_BAD_BLOCK] = 250,     [K_SM_SLOW] = 300,    [K_SM_STUCK] = 250};
 
 static uint64_t draw(rng *r, uint64_t low, uint64_t high)
@@ -51,7 +51,7 @@ void faults_draw(knobs *k, rng *r)
     k->arrival = rng_chance(r, 150);
     k->sm_syncs = rng_chance(r, 300);
     k->sm_rejects = rng_chance(r, 200);
-    k->checkpoints = rng_chance(r, 900);
+    k->checkpoints = rng_chance(r, 700);
     k->drop = rng_chance(r, 600) ? (unsigned)draw(r, 1, 150) : 0;
     k->duplicate = rng_chance(r, 500) ? (unsigned)draw(r, 1, 100) : 0;
     k->delay_min = MS / 10;
