@@ -588,7 +588,9 @@ void node_read(sim_node *n)
     read->open = true;
     read->ticket = w->next_ticket++;
     read->count = token.count < 8 ? token.count : 8;
-    memcpy(read->marks, token.marks, read->count * sizeof *read->marks);
+    if (read->count > 0) {
+        memcpy(read->marks, token.marks, read->count * sizeof *read->marks);
+    }
     uint64_t timeout = rng_range(&w->rng, 50 * MS, 800 * MS);
     read->deadline = w->now + timeout;
     ab_event event = {.type = AB_EV_READ,
