@@ -77,7 +77,7 @@ static void last_write(world *w)
 /* Nothing to do: no timer, no message. */
 static void be_idle(world *w)
 {
-    bool excused = false;
+    bool excused = w->rolled_back; /* a stream with two histories may want its tail for ever */
     world_run(w, w->now + IDLE_AFTER);
     for (uint32_t i = 0; i < w->k.nodes; i++) {
         excused |= w->nodes[i].excused;

@@ -1,0 +1,5 @@
+# The protocol cores: values, messages, events in and actions out, failing allocations.
+set(core_libs ab_replication ab_wal ab_base)
+ab_test(NAME test_core_values SOURCES test_core_values.c LIBS ${core_libs} LABELS unit)
+ab_test(NAME test_core_message SOURCES test_core_message.c LIBS ${core_libs} LABELS unit)
+ab_test(NAME test_core_multimaster SOURCES test_core_multimaster.c core_fixture.c LIBS ${core_libs} LABELS unit)
