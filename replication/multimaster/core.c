@@ -250,6 +250,7 @@ static void peer_up(ab_mm *mm, ab_mm_peer *peer, uint64_t now)
     peer->hello_at = AB_NEVER;
     peer->heard = now;
     peer->gossip_at = now;
+    ab_mm_forgive(mm, peer);
 }
 
 static void peer_down(ab_mm *mm, ab_mm_peer *peer)

@@ -30,7 +30,7 @@ static int prepare(ab_mm *mm, ab_mm_peer *peer, const ab_mm_message *message, ui
         if (have.stream.node != mm->self) {
             continue;
         }
-        own++;
+        own += have.accepted > have.durable;
         int code = ab_mm_stream_of(mm, have.stream, &stream);
         if (code == AB_OK) {
             code = ab_mm_claimed(mm, stream, have.accepted, now);
@@ -40,7 +40,7 @@ static int prepare(ab_mm *mm, ab_mm_peer *peer, const ab_mm_message *message, ui
         }
     }
     int code = ab_marks_reserve(&peer->marks, peer->marks.count + message->have_count);
-    return code == AB_OK ? ab_marks_reserve(&peer->pending, peer->pending.count + own) : code;
+    return code == AB_OK && own > 0 ? ab_marks_reserve(&peer->pending, peer->pending.count + own) : code;
 }
 
 static void take_own(ab_mm_peer *peer, const ab_mm_have *have)
@@ -107,7 +107,6 @@ int ab_mm_take_have(ab_mm *mm, ab_mm_peer *peer, const ab_mm_message *message, u
         return AB_OK; /* it overtook the full one, which must not move back what this would move forward */
     }
     if (first_full) {
-        ab_mm_forgive(mm, peer);
         forget_missing(mm, peer, message, now);
         peer->full = peer->met = true;
         peer->hello_at = AB_NEVER;

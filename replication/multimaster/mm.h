@@ -156,6 +156,7 @@ void ab_mm_confirmed(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream, uint64_t
                      uint64_t now);
 void ab_mm_sync_alive(ab_mm *mm, ab_mm_peer *peer, uint64_t now);
 void ab_mm_sync_down(ab_mm_peer *peer);
+void ab_mm_sync_tidy(ab_mm_peer *peer); /* frees what is not needed while nothing goes on */
 int ab_mm_pump_send(ab_mm *mm, ab_mm_peer *peer, uint64_t now, ab_actions *actions);
 uint64_t ab_mm_send_deadline(const ab_mm_peer *peer);
 ab_mm_sync *ab_mm_sync_of(const ab_mm_peer *peer, const ab_mm_stream *stream);

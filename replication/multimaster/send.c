@@ -143,6 +143,21 @@ void ab_mm_sync_down(ab_mm_peer *peer)
     }
 }
 
+void ab_mm_sync_tidy(ab_mm_peer *peer)
+{
+    for (uint32_t i = peer->sync_count; i-- > 0;) {
+        ab_mm_sync *sync = &peer->syncs[i];
+        bool busy =
+            sync->outstanding || sync->once != 0 || sync->once_gone || sync->mark < sync->stream->o.last;
+        if (!busy && sync->limit == AB_NEVER) {
+            remove_sync(peer, sync);
+        }
+    }
+    if (peer->pending.count == 0) {
+        ab_marks_free(&peer->pending);
+    }
+}
+
 /* Answers */
 
 static void sent_once(ab_mm *mm, ab_mm_sync *sync, const ab_event *event, uint64_t now)

@@ -28,6 +28,15 @@ void ab_mm_trim_soon(ab_mm *mm, uint64_t now)
     }
 }
 
+/* The trim is the last thing that activity leads to: a group that goes idle keeps little. */
+static void tidy(ab_mm *mm)
+{
+    for (uint32_t i = 0; i < mm->peer_count; i++) {
+        ab_mm_sync_tidy(&mm->peers[i]);
+    }
+    ab_marks_free(&mm->sealing);
+}
+
 int ab_mm_pump_trim(ab_mm *mm, uint64_t now, ab_actions *actions)
 {
     if (now < mm->trim_at) {
@@ -48,5 +57,6 @@ int ab_mm_pump_trim(ab_mm *mm, uint64_t now, ab_actions *actions)
         stream->o.base_hash = 0;
     }
     mm->trim_at = AB_NEVER;
+    tidy(mm);
     return AB_OK;
 }

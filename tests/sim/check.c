@@ -108,6 +108,17 @@ void check_lost(world *w, const sim_node *n, const sim_block *block)
     }
 }
 
+static bool good_copy(world *w, int sid, uint64_t index)
+{
+    for (uint32_t i = 0; i < w->k.nodes; i++) {
+        const disk_block *copy = disk_find(&w->nodes[i].disk.streams[sid], index);
+        if (copy != NULL && !copy->bad) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Entries after what `n` has that are trimmed where it could get them: at their origin, or, if it is the origin
  * itself, everywhere. */
 static bool lacks_trimmed(world *w, const sim_node *n, int sid)
@@ -122,9 +133,9 @@ static bool lacks_trimmed(world *w, const sim_node *n, int sid)
         return false;
     }
     for (uint32_t i = 0; i < w->k.nodes; i++) {
-        const disk_stream *s = &w->nodes[i].disk.streams[sid];
+        const disk_block *next = disk_find(&w->nodes[i].disk.streams[sid], last + 1);
         bool may_give = n == origin || &w->nodes[i] == origin;
-        if (may_give && disk_last(s) > last && s->base <= last) {
+        if (may_give && next != NULL && (!next->bad || good_copy(w, sid, last + 1))) {
             return false;
         }
     }
@@ -191,7 +202,7 @@ void check_excused(world *w)
         sim_node *n = &w->nodes[i];
         for (int sid = 0; sid < w->stream_count && !n->excused; sid++) {
             const sim_node *origin = &w->nodes[w->streams[sid].node - 1];
-            n->excused = origin->excused && lacks_trimmed(w, origin, sid) &&
+            n->excused = origin->excused && (w->torn[sid] || lacks_trimmed(w, origin, sid)) &&
                          disk_last(&n->disk.streams[sid]) < longest(w, sid);
         }
     }

@@ -2,6 +2,7 @@
 /* The fake log of a node: group commit with latency, a durable prefix per stream, what a crash leaves of it. One thread. */
 #include "tests/sim/sim.h"
 
+#include "tests/sim/words.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -206,8 +207,7 @@ static void seal_open(sim_node *n)
         return;
     }
     sim_block *block = block_make(w, n, n->open, n->open_count, deps);
-    say(w, "n%u seals %u.%u:%llu-%llu with %u marks", n->id, block->stream.node, block->stream.epoch,
-        (unsigned long long)block->first, (unsigned long long)block->last, block->dep_count);
+    say_sealed(w, n->id, block);
     n->append.index = block->last;
     n->append_hash = block->hash;
     n->open_count = 0;

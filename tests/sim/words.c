@@ -43,6 +43,22 @@ static void have_in_words(const ab_mm_message *message, char *line, size_t size)
     }
 }
 
+void say_sealed(world *w, uint32_t node, const sim_block *block)
+{
+    char line[1024] = "";
+    char piece[80];
+    if (w->trace == NULL) {
+        return;
+    }
+    for (uint32_t i = 0; i < block->dep_count; i++) {
+        snprintf(piece, sizeof piece, "%s%u.%u:%llu", i == 0 ? " after " : " ", block->deps[i].stream.node,
+                 block->deps[i].stream.epoch, (unsigned long long)block->deps[i].index);
+        append(line, sizeof line, piece);
+    }
+    say(w, "n%u seals %u.%u:%llu-%llu%s", node, block->stream.node, block->stream.epoch,
+        (unsigned long long)block->first, (unsigned long long)block->last, line);
+}
+
 static void count(world *w, ab_mm_kind kind)
 {
     if (kind == AB_MM_EXPECT) {

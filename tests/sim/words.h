@@ -9,6 +9,7 @@
 #include "tests/sim/sim.h"
 
 const char *word_of_code(int code);
+void say_sealed(world *w, uint32_t node, const sim_block *block);
 void say_message(world *w, uint32_t from, uint32_t to, ab_bytes bytes);
 
 #endif
