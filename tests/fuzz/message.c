@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Messages between multimaster cores: into the decoder, and into a core that has a stream, a link and something in flight. */
+#include "replication/multimaster/message.h"
 #include "replication/actions.h"
 #include "replication/backends.h"
-#include "replication/multimaster/message.h"
 
 #include <stdlib.h>
 
@@ -60,7 +60,8 @@ static void play(ab_bytes bytes)
     step(core, &(ab_event){.type = AB_EV_PEER_UP, .peer = 2}, &actions);
     for (unsigned i = 0; i < 2; i++) {
         step(core, &(ab_event){.type = AB_EV_MESSAGE, .peer = 2, .bytes = bytes}, &actions);
-        step(core, &(ab_event){.type = AB_EV_SENT, .peer = 2, .mark = {{1, 5}, 9}, .blocks_sent = 1}, &actions);
+        step(core, &(ab_event){.type = AB_EV_SENT, .peer = 2, .mark = {{1, 5}, 9}, .blocks_sent = 1},
+             &actions);
     }
     step(core, &(ab_event){.type = AB_EV_PEER_DOWN, .peer = 2}, &actions);
     ab_actions_free(&actions);

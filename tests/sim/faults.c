@@ -65,6 +65,10 @@ void faults_draw(knobs *k, rng *r)
     for (unsigned i = 0; i < K_COUNT; i++) {
         k->allowed |= rng_chance(r, allowed_chance[i]) ? 1u << i : 0;
     }
+    const uint32_t losses = 1u << K_WIPE | 1u << K_RESTORE | 1u << K_ROLL_BACK;
+    if ((k->allowed & losses) != 0 && rng_chance(r, 750)) {
+        k->checkpoints = false; /* nothing is trimmed: a lost disk is made good from the peers, not excused */
+    }
     k->window_blocks = (uint32_t)draw(r, 1, 24);
     k->window_bytes = draw(r, 200, 20000);
     k->queue_packets = (uint32_t)draw(r, 4, 64);

@@ -416,9 +416,12 @@ void node_step(sim_node *n, const ab_event *event);
 void node_start(sim_node *n);
 void node_crash(sim_node *n);
 void node_handle(world *w, sim_event *event);
+uint64_t node_wall_ms(const sim_node *n);
+
+/* client.c */
 void node_write(sim_node *n, write_kind kind, uint32_t key);
 void node_read(sim_node *n);
-uint64_t node_wall_ms(const sim_node *n);
+void client_write(sim_node *n); /* some writes, and the next ones later */
 
 /* sm.c */
 void sm_kick(sim_node *n);
