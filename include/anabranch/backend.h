@@ -12,8 +12,10 @@
  * in order. No function of the table may block.
  *  - Time is monotonic nanoseconds from an arbitrary start. `deadline` says when the core next wants
  * AB_EV_TIMER; there is no tick.
- *  - A step that returns an error has taken no effect beyond the actions already in the list: state moves
- * only after the action that announces it was stored. The driver logs the error and may offer later events.
+ *  - A step that returns AB_ENOMEM has stored fewer actions than were due: state moves only after the action
+ * that announces it was stored, so what is missing comes with later steps, for which the deadline asks. What
+ * the event said may or may not be known then: giving it again does no harm. Any other error has no effect
+ * beyond the actions already in the list. The driver logs the error and may offer later events.
  *  - What a driver owes: blocks of one stream are logged in the order of the AB_ACT_LOG actions; AB_EV_LOGGED
  * and AB_EV_DURABLE come in stream order; a block is announced by AB_EV_LOGGED only once its log position is
  * fixed; messages may be lost, delayed, doubled and reordered between AB_EV_PEER_UP and AB_EV_PEER_DOWN.
@@ -90,7 +92,8 @@ typedef struct ab_core_init {
     ab_frontier applied; /**< what the state machine has durable */
     const ab_state_value *state;
     size_t state_count;    /**< what earlier runs persisted */
-    bool tail_safe;        /**< the last run cannot have lost its tail and the file is the one it wrote */
+    bool tail_safe;        /**< the last run cannot have lost its tail and the file is the one it wrote; once in
+                              doubt, false at every start until an epoch persisted since then is on disk */
     uint32_t wall_seconds; /**< unix seconds now; only for choosing a new epoch */
     uint64_t seed;         /**< for jitter */
     ab_apply_order apply_order;
@@ -150,7 +153,8 @@ typedef enum ab_action_type {
                            under way at most per peer and stream, until its AB_EV_SENT */
     AB_ACT_MESSAGE = 4, /**< send `peer` the message `data` */
     AB_ACT_APPLY = 5, /**< give the block `mark.stream`, `first` ... `mark.index` to the state machine, after
-                         all blocks of earlier APPLY actions */
+                         all blocks of earlier APPLY actions. `first` is inside a block whose beginning the state
+                         machine has already */
     AB_ACT_LOAD =
         6, /**< read back the infos of up to `blocks` blocks beginning at `mark`; answered by LOADED */
     AB_ACT_ACKED = 7,   /**< the write level `write_level` holds for this member's writes up to `mark` */
@@ -237,7 +241,8 @@ typedef struct ab_backend {
     /** Called when the driver seals a block of local writes that will become `first` ... `last` of the stream
      * last announced by AB_ACT_APPEND: gives the marks the block must carry. They stay valid until the next
      * call into the core, and count as carried: every sealed block must be logged.
-     *  @return AB_OK, AB_ENOMEM, or the code with which the block must be refused */
+     *  @return AB_OK, AB_ENOMEM, or the code with which the block must be refused (AB_EBUSY: another stream is
+     *  about to be announced) */
     int (*seal)(void *core, uint64_t first, uint64_t last, ab_frontier *deps);
 
     void (*streams)(const void *core, ab_stream_status_fn fn, void *arg);
