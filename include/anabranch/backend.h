@@ -91,8 +91,8 @@ typedef struct ab_core_init {
     size_t stream_count; /**< sorted by stream */
     ab_frontier applied; /**< what the state machine has durable */
     const ab_state_value *state;
-    size_t state_count;    /**< what earlier runs persisted */
-    bool tail_safe;        /**< the last run cannot have lost its tail and the file is the one it wrote; once in
+    size_t state_count; /**< what earlier runs persisted */
+    bool tail_safe;     /**< the last run cannot have lost its tail and the file is the one it wrote; once in
                               doubt, false at every start until an epoch persisted since then is on disk */
     uint32_t wall_seconds; /**< unix seconds now; only for choosing a new epoch */
     uint64_t seed;         /**< for jitter */
