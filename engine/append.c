@@ -92,6 +92,9 @@ static int admit(ab_group *group, size_t packed, uint64_t wait_ms)
         group->room_waiters++;
         ab_cond_wait_until(&group->room, &group->append_lock, deadline);
         group->room_waiters--;
+        if (atomic_load(&group->closing)) {
+            pthread_cond_broadcast(&group->room); /* ab_append_leave() counts */
+        }
     }
 }
 
@@ -361,7 +364,12 @@ void ab_append_wait(ab_group *group, ab_open_block *block)
         group->waiting_head = block;
     }
     group->waiting_tail = block;
+    uint64_t deadline = block->done.list.earliest;
+    bool timed = block->done.list.timed > 0;
     pthread_mutex_unlock(&group->append_lock);
+    if (timed) { /* an expiry may have passed while the block was in no list */
+        ab_completions_deadline(group->node, deadline);
+    }
 }
 
 /* Unlinks from the waiting list what `upto` covers. Holds the append lock. */
@@ -418,7 +426,18 @@ static void abandon_list(ab_group *group, ab_open_block *blocks, int code)
     }
 }
 
-void ab_append_abandon(ab_group *group, int code)
+void ab_append_leave(ab_group *group)
+{
+    pthread_mutex_lock(
+        &group->append_lock); /* whoever still writes has seen `closing`, or is in the queue now */
+    pthread_cond_broadcast(&group->room);
+    while (group->room_waiters > 0) {
+        pthread_cond_wait(&group->room, &group->append_lock);
+    }
+    pthread_mutex_unlock(&group->append_lock);
+}
+
+void ab_append_abandon(ab_group *group, int queued_code, int sealed_code)
 {
     ab_open_block *queued = ab_append_take(group);
     pthread_mutex_lock(&group->append_lock);
@@ -428,8 +447,8 @@ void ab_append_abandon(ab_group *group, int code)
     group->queued_entries = 0;
     group->timed = 0;
     pthread_mutex_unlock(&group->append_lock);
-    abandon_list(group, waiting, code);
-    abandon_list(group, queued, code);
+    abandon_list(group, waiting, sealed_code);
+    abandon_list(group, queued, queued_code);
     pthread_cond_broadcast(&group->room);
 }
 

@@ -10,8 +10,8 @@
 
 static void list_runnable(ab_apply_thread *self, ab_group *group)
 {
-    if (group->apply_listed || group->apply_running) {
-        return; /* who runs it looks again when done */
+    if (group->apply_listed || group->apply_running || group->apply_stopped) {
+        return; /* who runs it looks again when done; one that closes is done */
     }
     group->apply_listed = true;
     group->apply_next = NULL;
@@ -121,7 +121,6 @@ static int checkpoint(ab_group *group)
 /* The next unit of work of a thread. */
 typedef struct work {
     ab_group *group;
-    ab_read_job *jobs;
     ab_apply_item *item;
     bool checkpoint;
 } work;
@@ -130,15 +129,16 @@ typedef struct work {
 static void take_work(ab_group *group, uint64_t now, work *next)
 {
     next->group = group;
-    next->jobs = group->jobs_head;
-    group->jobs_head = group->jobs_tail = NULL;
     next->item = now >= group->apply_after ? group->apply_head : NULL;
     const ab_node_config *config = &group->node->config;
-    next->checkpoint = group->checkpoint_due != 0 &&
-                       (now >= group->checkpoint_due || group->checkpoint_bytes >= config->checkpoint_bytes);
+    bool due = group->checkpoint_due != 0 && now >= group->checkpoint_due;
+    next->checkpoint =
+        due || (group->checkpoint_due != 0 && group->checkpoint_bytes >= config->checkpoint_bytes);
     if (next->checkpoint) {
-        group->checkpoint_due = 0;
         group->checkpoint_bytes = 0;
+    }
+    if (due && !group->checkpoint_listed) { /* listed, it keeps its time: the list is sorted by it */
+        group->checkpoint_due = 0;
     }
     group->apply_running = true;
 }
@@ -228,7 +228,7 @@ static void finish_work(ab_apply_thread *self, const work *done, int code, uint6
         uint64_t twice = group->apply_backoff_ms * 2;
         group->apply_backoff_ms = twice == 0 ? RETRY_MIN_MS : twice < RETRY_MAX_MS ? twice : RETRY_MAX_MS;
         group->apply_after = ab_monotonic_ns() + group->apply_backoff_ms * NS_PER_MS;
-        if (!group->retry_listed) {
+        if (!group->retry_listed && !group->apply_stopped) {
             group->retry_listed = true;
             group->retry_next = self->retries;
             self->retries = group;
@@ -249,23 +249,48 @@ static void finish_work(ab_apply_thread *self, const work *done, int code, uint6
     free(finished);
 }
 
+/* A group whose closing gave up on this thread must not be touched any more once user code returns. */
+static bool may_go_on(ab_apply_thread *self, ab_group *group)
+{
+    pthread_mutex_lock(&self->lock);
+    bool stopped = group->apply_stopped;
+    pthread_mutex_unlock(&self->lock);
+    return !stopped;
+}
+
+/* Runs the group's jobs one by one: what has not begun can be completed by whoever closes the group.
+ * @return false: the group closes */
+static bool run_jobs(ab_apply_thread *self, ab_group *group)
+{
+    for (;;) {
+        pthread_mutex_lock(&self->lock);
+        bool stopped = group->apply_stopped;
+        ab_read_job *job = stopped ? NULL : group->jobs_head;
+        if (job != NULL) {
+            group->jobs_head = job->next;
+            group->jobs_tail = group->jobs_head == NULL ? NULL : group->jobs_tail;
+        }
+        pthread_mutex_unlock(&self->lock);
+        if (job == NULL) {
+            return !stopped;
+        }
+        ab_read_run(group, job);
+    }
+}
+
 static void *apply_main(void *arg)
 {
     ab_apply_thread *self = arg;
     ab_thread_begin("ab-apply");
     work next = {0};
     while (wait_for_work(self, &next)) {
-        while (next.jobs != NULL) {
-            ab_read_job *job = next.jobs;
-            next.jobs = job->next;
-            ab_read_run(next.group, job);
-        }
-        int code = AB_OK;
+        bool goes_on = run_jobs(self, next.group);
+        int code = goes_on ? AB_OK : AB_ECLOSED;
         uint64_t bytes = 0;
-        if (next.item != NULL) {
+        if (next.item != NULL && goes_on) {
             code = ab_apply_item_run(self, next.group, next.item, &bytes);
         }
-        if (next.checkpoint && checkpoint(next.group) != AB_OK) {
+        if (next.checkpoint && may_go_on(self, next.group) && checkpoint(next.group) != AB_OK) {
             pthread_mutex_lock(&self->lock);
             plan_checkpoint(self, next.group, 0);
             pthread_mutex_unlock(&self->lock);
@@ -375,7 +400,7 @@ int ab_apply_start(ab_node *node)
 int ab_apply_stop(ab_node *node)
 {
     int code = AB_OK;
-    uint64_t deadline = ab_monotonic_ns() + node->config.stop_timeout_ms * NS_PER_MS;
+    uint64_t deadline = ab_group_patience(ab_group_stop_deadline(node));
     for (uint32_t i = 0; i < node->apply_started; i++) {
         ab_apply_thread *self = &node->apply_threads[i];
         pthread_mutex_lock(&self->lock);

@@ -9,6 +9,8 @@
 
 /* Entries given to one `apply` call. Bounds the scratch array (48 bytes each) and how long a query waits behind a call. */
 #define APPLY_MAX 8192u
+/* How long one try waits until a quarantined entry is stored: some worst-case commits; then it is tried again. */
+#define QUARANTINE_WAIT_NS 2000000000ull
 
 static int reserve_entries(ab_apply_thread *self, size_t count)
 {
@@ -30,7 +32,15 @@ static int quarantine(ab_group *group, const ab_entry *entry)
     char key[96];
     int length = snprintf(key, sizeof key, AB_KEY_QUARANTINE "%u.%u.%020llu", entry->stream.node,
                           entry->stream.epoch, (unsigned long long)entry->index);
-    size_t size = sizeof entry->hlc + entry->size;
+    ab_bytes name = {key, (size_t)length};
+    void *known = NULL;
+    size_t size = 0;
+    int code = ab_wal_state_get(group->node->wal, group->id, name, &known, &size);
+    free(known);
+    if (code != AB_ENOTFOUND) {
+        return code; /* AB_OK: it came again after a restart */
+    }
+    size = sizeof entry->hlc + entry->size;
     uint8_t *value = malloc(size);
     if (value == NULL) {
         return AB_ENOMEM;
@@ -39,9 +49,12 @@ static int quarantine(ab_group *group, const ab_entry *entry)
     if (entry->size > 0) {
         memcpy(value + sizeof entry->hlc, entry->payload, entry->size);
     }
-    ab_wal_thread_state(group->node, group->id, (ab_bytes){key, (size_t)length}, (ab_bytes){value, size},
-                        true);
+    ab_wal_thread_state(group->node, group->id, name, (ab_bytes){value, size}, true);
     free(value);
+    code = ab_wal_thread_flush(group->node, ab_monotonic_ns() + QUARANTINE_WAIT_NS);
+    if (code != AB_OK) {
+        return code == AB_EREJECT ? AB_ERETRY : code;
+    }
     atomic_fetch_add(&group->quarantined, 1);
     ab_node_log(group->node, AB_LOG_WARN,
                 "group %s: entry %llu of stream %u.%u is quarantined: the state machine refused it",

@@ -172,6 +172,37 @@ void ab_batch_trimmed(ab_node *node, ab_batch *batch)
     batch->trimming_count = kept;
 }
 
+void ab_batch_skip_trim(ab_batch *batch, const ab_wal_op *op)
+{
+    for (size_t i = 0; i < batch->trimming_count; i++) {
+        ab_group *group = batch->trimming[i];
+        pthread_mutex_lock(&group->core_lock);
+        for (size_t k = 0; group->id == op->group && k < group->trim_count; k++) {
+            ab_trim_target *trim = &group->trims[k];
+            if (ab_stream_compare(trim->upto.stream, op->stream) == 0) {
+                trim->done = trim->upto.index;
+            }
+        }
+        pthread_mutex_unlock(&group->core_lock);
+    }
+}
+
+void ab_batch_drop_state(ab_batch *batch, const ab_wal_op *op)
+{
+    ab_state_put *before = NULL;
+    ab_state_put *put = batch->state_head;
+    while (put != NULL && put->bytes != op->key.data) {
+        before = put;
+        put = put->next;
+    }
+    if (put == NULL) {
+        return;
+    }
+    *(before != NULL ? &before->next : &batch->state_head) = put->next;
+    batch->state_tail = batch->state_tail == put ? before : batch->state_tail;
+    free(put);
+}
+
 void ab_batch_clear(ab_batch *batch)
 {
     for (size_t i = 0; i < batch->block_count; i++) {

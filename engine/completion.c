@@ -25,7 +25,10 @@ void ab_ticket_add(ab_ticket_list *list, const ab_ticket *ticket)
 {
     list->tickets[list->count++] = *ticket;
     list->waiters += ticket->waiter != NULL;
-    list->timed += ticket->deadline != AB_NEVER;
+    if (ticket->deadline != AB_NEVER) {
+        bool first = list->timed++ == 0;
+        list->earliest = first || ticket->deadline < list->earliest ? ticket->deadline : list->earliest;
+    }
 }
 
 void ab_ticket_list_free(ab_ticket_list *list)

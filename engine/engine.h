@@ -40,7 +40,7 @@ struct ab_read_job;
 #define AB_KEY_NODE "engine/node"
 #define AB_KEY_PEER "engine/peer/"
 #define AB_KEY_QUARANTINE "engine/quarantine/"
-#define AB_KEY_RUN "engine/run"
+#define AB_KEY_GENERATION "engine/generation"
 #define AB_KEY_CORE "core/"
 
 /** A block of local writes that fills, waits to be logged, or waits for its level. */
@@ -127,6 +127,7 @@ struct ab_group {
     ab_group *trims_next;
     uint64_t hlc_stored;       /* log thread: value on its way into the log */
     struct ab_read_job *reads; /* waiting in the core */
+    uint64_t last_ticket;
 
     /* append lock */
     pthread_mutex_t append_lock;
@@ -186,9 +187,10 @@ typedef struct ab_wal_thread {
     ab_incoming *incoming_head, *incoming_tail;
     uint64_t incoming_bytes;
     size_t incoming_count;
-    bool give_up;     /* stop trying to commit: the node closes */
-    uint64_t flush;   /* number of the last request to commit everything */
-    uint64_t flushed; /* number of the last one that was carried out */
+    bool give_up;        /* stop trying to commit: the node closes */
+    bool lost_announced; /* gave up on blocks that had been announced: the next start must know */
+    uint64_t flush;      /* number of the last request to commit everything */
+    uint64_t flushed;    /* number of the last one that was carried out */
     int flush_code;
     pthread_cond_t flush_done;
     bool paused; /* reading from the peers is stopped */
@@ -240,6 +242,8 @@ struct ab_node {
     ab_cache cache;
     uint64_t opened_ns;
     uint64_t seed;
+    uint64_t generation;   /* drawn at every start after which a tail may be missing */
+    atomic_ullong stop_at; /* monotonic ns: end of the time to stop; 0: not stopping */
     atomic_bool closing;
     atomic_int log_code;
 
@@ -275,6 +279,9 @@ uint64_t ab_wall_ms(void);
 /* group.c */
 ab_group *ab_group_get(ab_node *node, uint64_t id); /* takes a reference; NULL if there is none */
 bool ab_group_is_open(const ab_group *group);       /* recovered and not closing */
+bool ab_group_try_ref(ab_group *group);             /* false: the last reference is gone already */
+uint64_t ab_group_stop_deadline(const ab_node *node);
+uint64_t ab_group_patience(uint64_t deadline);
 void ab_group_ref(ab_group *group);
 void ab_group_unref(ab_group *group);
 
@@ -294,7 +301,9 @@ void ab_append_merge_hlc(ab_group *group, uint64_t hlc);
 void ab_append_wait(ab_group *group,
                     ab_open_block *block); /* a sealed block's tickets wait for their level */
 void ab_append_acked(ab_group *group, ab_write_level level, ab_mark upto);
-void ab_append_abandon(ab_group *group, int code); /* completes everything pending */
+/* Completes everything pending: `queued` for what has no index yet (it is not stored), `sealed` for what has one. */
+void ab_append_abandon(ab_group *group, int queued, int sealed);
+void ab_append_leave(ab_group *group); /* closing: until no writer waits for room any more */
 void ab_append_expire(ab_group *group, uint64_t now);
 void ab_open_block_free(ab_open_block *block);
 

@@ -11,7 +11,7 @@
 
 static void destroy(ab_group *group)
 {
-    ab_append_abandon(group, AB_ECLOSED);
+    ab_append_abandon(group, AB_ECLOSED, AB_ECLOSED);
     ab_marks_free(&group->applied);
     pthread_mutex_destroy(&group->core_lock);
     pthread_mutex_destroy(&group->append_lock);
@@ -39,7 +39,7 @@ void ab_group_unref(ab_group *group)
 }
 
 /* A reference, unless the last one is gone already. Holds the registry. */
-static bool try_ref(ab_group *group)
+bool ab_group_try_ref(ab_group *group)
 {
     unsigned refs = atomic_load(&group->refs);
     while (refs > 0) {
@@ -60,7 +60,7 @@ ab_group *ab_group_get(ab_node *node, uint64_t id)
     ab_group *group = NULL;
     pthread_rwlock_rdlock(&node->registry);
     HASH_FIND(hh, node->groups, &id, sizeof id, group);
-    if (group != NULL && (!atomic_load(&group->ready) || !try_ref(group))) {
+    if (group != NULL && (!atomic_load(&group->ready) || !ab_group_try_ref(group))) {
         group = NULL;
     }
     pthread_rwlock_unlock(&node->registry);
@@ -251,6 +251,19 @@ static void drop_core(ab_group *group)
     }
 }
 
+uint64_t ab_group_stop_deadline(const ab_node *node)
+{
+    uint64_t stop_at = atomic_load(&node->stop_at);
+    return stop_at != 0 ? stop_at : ab_monotonic_ns() + node->config.stop_timeout_ms * NS_PER_MS;
+}
+
+/* However late it is, a call that is about to return is not taken for one that is stuck. */
+uint64_t ab_group_patience(uint64_t deadline)
+{
+    uint64_t least = ab_monotonic_ns() + 1000 * NS_PER_MS;
+    return deadline > least ? deadline : least;
+}
+
 int ab_group_close(ab_group *group)
 {
     if (group == NULL) {
@@ -260,18 +273,16 @@ int ab_group_close(ab_group *group)
         return AB_ECLOSED;
     }
     ab_node *node = group->node;
-    uint64_t deadline = ab_monotonic_ns() + node->config.stop_timeout_ms * NS_PER_MS;
-    pthread_mutex_lock(
-        &group->append_lock); /* whoever still writes has seen `closing` or is in the queue now */
-    pthread_mutex_unlock(&group->append_lock);
-    pthread_cond_broadcast(&group->room);
+    uint64_t deadline = ab_group_stop_deadline(node);
+    ab_append_leave(group);
     int flushed = ab_wal_thread_flush(node, deadline);
+    int log_code = atomic_load(&node->log_code);
+    flushed = flushed == AB_ETIMEDOUT && log_code != AB_OK ? log_code : flushed;
     ab_group_retire(group);
     ab_read_abandon(group);
-    int detached = ab_apply_detach(group, deadline);
+    int detached = ab_apply_detach(group, ab_group_patience(deadline));
     drop_core(group);
-    int log_code = atomic_load(&node->log_code);
-    ab_append_abandon(group, flushed != AB_OK && log_code != AB_OK ? log_code : AB_ECLOSED);
+    ab_append_abandon(group, log_code != AB_OK ? log_code : AB_ECLOSED, AB_ECLOSED);
     if (detached != AB_OK) {
         ab_node_log(node, AB_LOG_ERROR, "group %s: its state machine does not return: left behind",
                     group->name);

@@ -57,7 +57,12 @@ static void send_open(ab_group *group, uint32_t peer, bool asks)
     message[1] = asks ? OPEN_ASKS : 0;
     memcpy(message + 2, &group->instance, sizeof group->instance);
     size_t length = OPEN_HEAD + describe(group, message + OPEN_HEAD, sizeof message - OPEN_HEAD);
-    (void)ab_transport_send_message(group->node->transport, peer, group->id, (ab_bytes){message, length});
+    int code =
+        ab_transport_send_message(group->node->transport, peer, group->id, (ab_bytes){message, length});
+    if (code != AB_OK &&
+        code != AB_ECLOSED) { /* without it the peer would never send: try again with a new link */
+        ab_transport_drop(group->node->transport, peer, code, "a group could not be announced");
+    }
 }
 
 void ab_group_announce(ab_group *group)
@@ -179,8 +184,7 @@ static void each_group_of(ab_node *node, uint32_t peer, void (*fn)(ab_group *, a
     size_t count = HASH_COUNT(node->groups), used = 0;
     ab_group **groups = malloc((count + 1) * sizeof(ab_group *));
     for (ab_group *group = node->groups; groups != NULL && group != NULL; group = group->hh.next) {
-        if (find_peer(group, peer) != NULL && ab_group_is_open(group)) {
-            ab_group_ref(group);
+        if (find_peer(group, peer) != NULL && ab_group_is_open(group) && ab_group_try_ref(group)) {
             groups[used++] = group;
         }
     }

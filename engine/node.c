@@ -150,11 +150,40 @@ static int check_owner(ab_node *node, const char *key, const char *ours, ab_mess
     return code;
 }
 
+/* A start after which tails may be missing begins a new generation, before anything else: a group keeps its epoch only if
+ * it was opened in the current one, however many runs ago the crash was. */
+static int load_generation(ab_node *node)
+{
+    ab_bytes key = {AB_KEY_GENERATION, sizeof AB_KEY_GENERATION - 1};
+    void *data = NULL;
+    size_t size = 0;
+    int code = ab_wal_state_get(node->wal, 0, key, &data, &size);
+    bool known = code == AB_OK && size == sizeof node->generation;
+    if (known) {
+        memcpy(&node->generation, data, size);
+    }
+    free(data);
+    if ((code != AB_OK && code != AB_ENOTFOUND) || (known && node->origin.tail_safe)) {
+        return code;
+    }
+    node->generation = node->seed;
+    ab_wal_op op = {
+        .type = AB_WAL_PUT_STATE, .key = key, .data = {&node->generation, sizeof node->generation}};
+    return ab_wal_commit(node->wal, &op, 1, NULL);
+}
+
 static int open_log(ab_node *node, ab_message *message)
 {
     ab_wal_options options = {.durability = node->config.durability, .max_bytes = node->config.log_max_bytes};
     int code = ab_wal_open(node->config.data_dir, &options, &node->wal, &node->origin, message);
     if (code != AB_OK) {
+        return code;
+    }
+    code = load_generation(node);
+    if (code != AB_OK) {
+        ab_wal_message(node->wal, message != NULL ? message : &(ab_message){{0}});
+        ab_wal_abandon(node->wal); /* groups must not take this for a run that kept their tails */
+        node->wal = NULL;
         return code;
     }
     char id[16];
@@ -228,9 +257,13 @@ static int stop_all(ab_node *node)
         ab_transport_stop(node->transport);
     }
     int code = ab_apply_stop(node);
-    ab_completions_stop(node);
     ab_wal_thread_drain(node);
-    ab_wal_close(node->wal);
+    ab_completions_stop(node);
+    if (node->log.lost_announced) {
+        ab_wal_abandon(node->wal);
+    } else {
+        ab_wal_close(node->wal);
+    }
     return code;
 }
 
@@ -322,6 +355,7 @@ int ab_node_close(ab_node *node)
     if (again) {
         return AB_ECLOSED;
     }
+    atomic_store(&node->stop_at, ab_monotonic_ns() + node->config.stop_timeout_ms * 1000000ull);
     if (node->admin != NULL) { /* it looks at groups */
         ab_admin_stop(node->admin);
         node->admin = NULL;

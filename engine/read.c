@@ -64,7 +64,7 @@ void ab_read_run(ab_group *group, ab_read_job *job)
 static ab_read_job *take_waiting(ab_group *group, uint64_t ticket)
 {
     for (ab_read_job **link = &group->reads; *link != NULL; link = &(*link)->next) {
-        if ((uint64_t)(uintptr_t)*link == ticket) {
+        if ((*link)->ticket == ticket) {
             ab_read_job *job = *link;
             *link = job->next;
             return job;
@@ -106,7 +106,6 @@ static int submit(ab_group *group, const ab_read_options *options, ab_read_job *
     }
     ab_read_level level = options->level == AB_READ_DEFAULT ? group->read_level : options->level;
     ab_event event = {.type = AB_EV_READ,
-                      .ticket = (uint64_t)(uintptr_t)job,
                       .read_level = level,
                       .timeout_ns = options->timeout_ms == 0 ? AB_NEVER : options->timeout_ms * NS_PER_MS};
     if (options->token != NULL) {
@@ -115,6 +114,7 @@ static int submit(ab_group *group, const ab_read_options *options, ab_read_job *
     pthread_mutex_lock(&group->core_lock);
     int code = atomic_load(&group->closing) ? AB_ECLOSED : AB_OK;
     if (code == AB_OK) {
+        job->ticket = event.ticket = ++group->last_ticket;
         job->next = group->reads;
         group->reads = job;
         code = ab_group_step_locked(group, &event);

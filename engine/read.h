@@ -7,6 +7,7 @@
 
 typedef struct ab_read_job {
     struct ab_read_job *next;
+    uint64_t ticket;
     ab_read_fn fn;
     void *arg;
     bool query;

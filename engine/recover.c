@@ -166,12 +166,12 @@ static int list_members(ab_group *group, found *all, size_t *count)
     return AB_OK;
 }
 
-/* A group closed and opened again within one run has its tail, whatever happened before the run. */
+/* A group has its tail if it was opened since the last start after which tails may be missing. */
 static bool tail_safe(ab_group *group)
 {
-    uint64_t run = 0;
-    bool same_run = read_value(group, AB_KEY_RUN, &run, sizeof run) && run == group->node->seed;
-    return same_run || group->node->origin.tail_safe;
+    uint64_t generation = 0;
+    return read_value(group, AB_KEY_GENERATION, &generation, sizeof generation) &&
+           generation == group->node->generation;
 }
 
 static int make_core(ab_group *group, found *all, void **core)
@@ -213,9 +213,9 @@ static void store_identity(ab_group *group)
     memcpy(text + name + 1, group->backend->name, backend);
     ab_wal_thread_state(group->node, group->id, (ab_bytes){AB_KEY_GROUP, sizeof AB_KEY_GROUP - 1},
                         (ab_bytes){text, name + 1 + backend}, false);
-    uint64_t run = group->node->seed;
-    ab_wal_thread_state(group->node, group->id, (ab_bytes){AB_KEY_RUN, sizeof AB_KEY_RUN - 1},
-                        (ab_bytes){&run, sizeof run}, false);
+    uint64_t generation = group->node->generation;
+    ab_wal_thread_state(group->node, group->id, (ab_bytes){AB_KEY_GENERATION, sizeof AB_KEY_GENERATION - 1},
+                        (ab_bytes){&generation, sizeof generation}, false);
 }
 
 static int open_statemachine(ab_group *group, ab_message *message)
@@ -254,7 +254,6 @@ static int start_core(ab_group *group, ab_message *message)
         }
         return code;
     }
-    store_identity(group);
     pthread_mutex_lock(&group->core_lock);
     group->core = core;
     ab_event start = {.type = AB_EV_START};
@@ -264,6 +263,9 @@ static int start_core(ab_group *group, ab_message *message)
         group->backend->destroy(core);
     }
     pthread_mutex_unlock(&group->core_lock);
+    if (code == AB_OK) {
+        store_identity(group); /* after the epoch that the core stores: the generation vouches for it */
+    }
     return code;
 }
 
@@ -275,7 +277,7 @@ int ab_group_recover(ab_group *group, ab_message *message)
     }
     code = start_core(group, message);
     if (code != AB_OK) {
-        (void)ab_apply_detach(group, 0);
+        (void)ab_apply_detach(group, ab_group_stop_deadline(group->node));
         if (group->sm->close != NULL) {
             group->sm->close(group->sm_ctx);
         }

@@ -31,6 +31,10 @@ void ab_thread_begin(const char *name)
 {
     sigset_t all;
     sigfillset(&all);
+    static const int of_this_thread[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
+    for (size_t i = 0; i < sizeof of_this_thread / sizeof of_this_thread[0]; i++) {
+        sigdelset(&all, of_this_thread[i]);
+    }
     pthread_sigmask(SIG_BLOCK, &all, NULL);
     prctl(PR_SET_NAME, name, 0, 0, 0);
 }

@@ -33,6 +33,7 @@ typedef struct ab_ticket_list {
     uint32_t capacity;
     uint32_t waiters;
     uint32_t timed;
+    uint64_t earliest; /* deadline among them when they were added; only if `timed` */
 } ab_ticket_list;
 
 /** Tickets on their way to the completion thread, all with one outcome. */

@@ -126,7 +126,8 @@ static int seal(ab_group *group, ab_open_block *open, ab_batch_block *block)
                                 .hlc_first = open->hlc_first,
                                 .hlc_last = open->hlc_last,
                                 .prev_hash = group->append_hash};
-    int code = group->backend->seal(group->core, header->first, header->last, &deps);
+    int code = group->core != NULL ? group->backend->seal(group->core, header->first, header->last, &deps)
+                                   : AB_ECLOSED;
     size_t need = open->buf->size + deps.count * AB_BLOCK_MARK;
     if (code == AB_OK && need > open->buf->capacity) {
         code = ab_buf_grow(&open->buf, need);
@@ -150,6 +151,9 @@ static void refuse_block(ab_group *group, ab_open_block *open, int code)
     ab_append_logged(group, open->buf->size - AB_BLOCK_HEADER, open->count);
     ab_buf_unref(open->buf);
     open->buf = NULL;
+    pthread_mutex_lock(&group->append_lock);
+    group->timed -= open->done.list.timed;
+    pthread_mutex_unlock(&group->append_lock);
     open->done.code = code;
     ab_completions_push(group->node, &open->done);
 }
@@ -299,8 +303,9 @@ static void announce_block(ab_node *node, const ab_batch_block *block, bool pinn
         marks = ab_alloc_patiently(node, block->header.mark_count * sizeof *marks);
     }
     ab_block_info_read(block->buf->data, &block->header, marks, &info);
-    if (!block->repair) {
-        (void)ab_cache_put(&node->cache, block->header.group, info.stream, info.first, block->buf, pinned);
+    while (!block->repair && ab_cache_put(&node->cache, block->header.group, info.stream, info.first,
+                                          block->buf, pinned) != AB_OK) {
+        ab_node_relieve(node); /* a pinned block is nowhere else yet */
     }
     ab_event event = {.type = block->repair ? AB_EV_REPAIRED : AB_EV_LOGGED, .block = &info};
     (void)ab_group_step(block->group, &event);
@@ -335,40 +340,68 @@ static void announce_durable(ab_node *node, const ab_batch *batch)
     }
 }
 
-static void announce_logged(ab_node *node, ab_batch *batch)
+/* Between commits of interval durability new blocks are announced; a repair only ever after its commit, for it can be
+ * read back from nowhere before. */
+static void announce_logged(ab_node *node, ab_batch *batch, bool committed)
 {
-    bool pinned = node->config.durability == AB_DURABILITY_INTERVAL;
+    bool interval = node->config.durability == AB_DURABILITY_INTERVAL;
+    for (size_t i = 0; i < batch->announced && committed; i++) {
+        if (batch->blocks[i].repair) {
+            announce_block(node, &batch->blocks[i], false);
+        }
+    }
     for (; batch->announced < batch->block_count; batch->announced++) {
-        announce_block(node, &batch->blocks[batch->announced], pinned);
+        const ab_batch_block *block = &batch->blocks[batch->announced];
+        if (committed || !block->repair) {
+            announce_block(node, block, interval && !committed);
+        }
     }
 }
 
-/* A block that the log will not take: a bug somewhere, which must not stop everybody else. */
+/* A block that the log will not take. What follows it in its stream would not fit either: only that stream stops. */
+static void drop_block(ab_node *node, ab_batch *batch, const ab_wal_op *op, const char *why)
+{
+    size_t i = 0;
+    while (i < batch->block_count && batch->blocks[i].buf->data != op->data.data) {
+        i++;
+    }
+    if (i == batch->block_count) {
+        return;
+    }
+    ab_batch_block *block = &batch->blocks[i];
+    ab_node_log(node, AB_LOG_ERROR, "group %s: the log refused block %llu-%llu of stream %u.%u: %s",
+                block->group->name, (unsigned long long)block->header.first,
+                (unsigned long long)block->header.last, block->header.node, block->header.epoch, why);
+    if (block->local) {
+        pthread_mutex_lock(&block->group->append_lock);
+        block->group->append_code = AB_EINTERNAL;
+        pthread_mutex_unlock(&block->group->append_lock);
+        ab_append_abandon(block->group, AB_EINTERNAL, AB_EINTERNAL);
+    }
+    ab_buf_unref(block->buf);
+    ab_group_unref(block->group);
+    memmove(block, block + 1, (batch->block_count - i - 1) * sizeof *block);
+    batch->block_count--;
+    batch->announced -= batch->announced > i;
+}
+
+/* One operation that can never succeed (damage in the log, or a bug) must not stop everybody else. */
 static void drop_refused(ab_node *node, ab_batch *batch, size_t failed)
 {
     const ab_wal_op *op = &batch->ops[failed];
-    for (size_t i = 0; i < batch->block_count; i++) {
-        ab_batch_block *block = &batch->blocks[i];
-        if (block->buf->data == op->data.data) {
-            ab_message why;
-            ab_wal_message(node->wal, &why);
-            ab_node_log(node, AB_LOG_ERROR, "group %s: the log refused block %llu-%llu of stream %u.%u: %s",
-                        block->group->name, (unsigned long long)block->header.first,
-                        (unsigned long long)block->header.last, block->header.node, block->header.epoch,
-                        why.text);
-            if (block->local) { /* what follows would not fit its chain either */
-                pthread_mutex_lock(&block->group->append_lock);
-                block->group->append_code = AB_EINTERNAL;
-                pthread_mutex_unlock(&block->group->append_lock);
-                ab_append_abandon(block->group, AB_EINTERNAL);
-            }
-            ab_buf_unref(block->buf);
-            ab_group_unref(block->group);
-            memmove(block, block + 1, (batch->block_count - i - 1) * sizeof *block);
-            batch->block_count--;
-            batch->announced -= batch->announced > i;
-            return;
-        }
+    ab_message why;
+    ab_wal_message(node->wal, &why);
+    if (op->type == AB_WAL_PUT_BLOCK || op->type == AB_WAL_REPLACE_BLOCK) {
+        drop_block(node, batch, op, why.text);
+        return;
+    }
+    ab_node_log(node, AB_LOG_ERROR, "group %llu, stream %u.%u: the log could not %s: %s",
+                (unsigned long long)op->group, op->stream.node, op->stream.epoch,
+                op->type == AB_WAL_TRIM ? "trim: it stays as long as it is" : "store small state", why.text);
+    if (op->type == AB_WAL_TRIM) {
+        ab_batch_skip_trim(batch, op);
+    } else {
+        ab_batch_drop_state(batch, op);
     }
 }
 
@@ -388,10 +421,21 @@ static bool wait_to_retry(ab_wal_thread *self, ab_batch *batch, uint64_t *backof
     return again;
 }
 
+/* Writers that wait for room are told now. */
+static void wake_writers(ab_node *node)
+{
+    pthread_rwlock_rdlock(&node->registry);
+    for (ab_group *group = node->groups; group != NULL; group = group->hh.next) {
+        pthread_cond_broadcast(&group->room);
+    }
+    pthread_rwlock_unlock(&node->registry);
+}
+
 static void note_failure(ab_node *node, int code)
 {
     atomic_fetch_add(&node->counters.commit_failures, 1);
     if (atomic_exchange(&node->log_code, code) != code) {
+        wake_writers(node);
         ab_message why;
         ab_wal_message(node->wal, &why);
         ab_node_log(node, AB_LOG_ERROR, "the log takes no writes until this is mended: %s: %s",
@@ -424,7 +468,8 @@ static int commit(ab_node *node, ab_batch *batch)
             note_success(node, started);
             return AB_OK;
         }
-        if (code == AB_EINVAL && failed < batch->op_count && batch->ops[failed].type != AB_WAL_TRIM) {
+        bool may_pass = code == AB_ENOSPC || code == AB_EIO || code == AB_ENOMEM;
+        if (!may_pass && failed < batch->op_count) {
             drop_refused(node, batch, failed);
             continue;
         }
@@ -443,12 +488,14 @@ static void finish_round(ab_node *node, ab_batch *batch, int code, uint64_t flus
 {
     ab_wal_thread *self = &node->log;
     if (code == AB_OK) {
-        announce_logged(node, batch);
+        announce_logged(node, batch, true);
         announce_durable(node, batch);
         ab_batch_trimmed(node, batch);
     }
+    bool lost = code != AB_OK && batch->announced > 0;
     ab_batch_clear(batch);
     pthread_mutex_lock(&self->lock);
+    self->lost_announced = self->lost_announced || lost;
     self->flushed = flush;
     self->flush_code = code;
     if (batch->trimming_count > 0 && self->lazy_due == 0) {
@@ -490,7 +537,7 @@ static void *wal_main(void *arg)
             commit_due = ab_monotonic_ns() + interval;
         }
         if (node->config.durability == AB_DURABILITY_INTERVAL) {
-            announce_logged(node, &batch);
+            announce_logged(node, &batch, false);
         }
         if (is_due(node, &batch, &work, commit_due)) {
             finish_round(node, &batch, commit(node, &batch), work.flush);

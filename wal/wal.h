@@ -69,6 +69,10 @@ int ab_wal_open(const char *dir, const ab_wal_options *options, ab_wal **wal, ab
 /** Closes; in order: the next open finds tail_safe. NULL is allowed. */
 void ab_wal_close(ab_wal *wal);
 
+/** Closes as a crash would: something that others may have seen did not reach the log, so the next open must not find
+ *  tail_safe (with AB_DURABILITY_SYNC it may: there nobody sees what is not in the log). NULL is allowed. */
+void ab_wal_abandon(ab_wal *wal);
+
 /** Latest error in words (errno text, path, what to do). */
 void ab_wal_message(const ab_wal *wal, ab_message *message);
 

@@ -279,3 +279,10 @@ void ab_wal_close(ab_wal *wal)
     }
     wal_free(wal);
 }
+
+void ab_wal_abandon(ab_wal *wal)
+{
+    if (wal != NULL) {
+        wal_free(wal);
+    }
+}

@@ -9,6 +9,8 @@
  * closed, with AB_ECLOSED if its outcome is unknown. One that returns an error never calls back.
  *  - Completions run on the node's completion thread, one at a time: keep them short, never block in them.
  * Calling ab_write() from one is fine (with `wait_ms` 0).
+ *  - Closing completes what is pending on the thread that closes, reads too.
+ *  - A state machine's `open` must not open another group of the same node.
  *  - AB_ETIMEDOUT is not a refusal: the write is queued or stored here, and goes on.
  */
 #ifndef ANABRANCH_GROUP_H
@@ -48,7 +50,8 @@ AB_API ab_group *ab_group_find(ab_node *node, uint64_t id);
 
 /** Result of a write. */
 typedef struct ab_write_result {
-    int code; /**< AB_OK; AB_ETIMEDOUT; AB_ENOSPC, AB_EIO (refused, nothing is stored); AB_ECLOSED */
+    int code;             /**< AB_OK; AB_ETIMEDOUT; AB_ECLOSED (outcome unknown); AB_ENOSPC, AB_EIO, AB_EBUSY,
+                               AB_ENOMEM (refused, nothing is stored); AB_EINTERNAL (the log will not take it) */
     ab_write_level level; /**< highest level known to hold; AB_WRITE_DEFAULT if none */
     ab_stream stream;     /**< where it was put; zero where code says it was not, or is not known yet */
     uint64_t first;       /**< index of the first entry */

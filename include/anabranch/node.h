@@ -3,7 +3,8 @@
  * @file node.h
  * A node: one data directory, its log, its threads, its links to the peers.
  *
- * Threads: every function may be called from any thread, except where it says otherwise. Callbacks of the
+ * Threads: every function may be called from any thread, except where it says otherwise; but nothing may run beside
+ * ab_node_close() or after it. Callbacks of the
  * node must not call ab_node_close() or ab_group_close().
  */
 #ifndef ANABRANCH_NODE_H

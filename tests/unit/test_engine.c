@@ -9,6 +9,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define WAIT_MS 20000u
 
@@ -409,6 +411,63 @@ START_TEST(interval_durability_flushes_on_close)
 }
 END_TEST
 
+static void lazy_interval(ab_node_config *config)
+{
+    config->durability = AB_DURABILITY_INTERVAL;
+    config->durability_interval_ms = 60000;
+}
+
+/* In a process of its own: acknowledged writes that never reach the disk, then a crash. Tells the epoch. */
+static void crash_with_acknowledged(int fd)
+{
+    ab_write_result result = {.code = AB_OK};
+    ab_bytes one = {"a", 1};
+    if (test_cluster_open(&cluster, 0) != AB_OK) {
+        _exit(1);
+    }
+    for (int i = 0; i < 20; i++) {
+        (void)ab_write_wait(cluster.nodes[0].group, &one, 1, NULL, &result);
+    }
+    bool told = result.code == AB_OK && write(fd, &result.stream.epoch, sizeof result.stream.epoch) == 4;
+    _exit(told ? 0 : 1);
+}
+
+/* A tail that may be missing is remembered until each group has drawn its conclusion, whatever happens to the directory
+ * between. */
+START_TEST(lost_tail_is_remembered_until_the_group_opens)
+{
+    int fds[2];
+    uint32_t lost = 0;
+    ab_write_result result;
+    ck_assert_int_eq(test_write_range(group, "w", 0, 1), AB_OK);
+    ck_assert_int_eq(test_cluster_close(&cluster, 0), AB_OK);
+    cluster.tune = lazy_interval;
+    ck_assert_int_eq(pipe(fds), 0);
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        crash_with_acknowledged(fds[1]);
+    }
+    ck_assert_int_eq(read(fds[0], &lost, sizeof lost), sizeof lost);
+    ck_assert_int_eq(waitpid(child, NULL, 0), child);
+    ab_node *node = NULL;
+    ab_node_config config;
+    ab_node_config_init(&config);
+    config.cluster = "elsewhere";
+    config.node_id = 1;
+    config.data_dir = cluster.nodes[0].dir;
+    ck_assert_int_eq(ab_node_open(&config, &node, NULL), AB_EIDENTITY);
+    config.cluster = "test";
+    ck_assert_int_eq(ab_node_open(&config, &node, NULL), AB_OK); /* without the group */
+    ck_assert_int_eq(ab_node_close(node), AB_OK);
+    open_again();
+    ck_assert_int_eq(ab_write_wait(group, &(ab_bytes){"b", 1}, 1, NULL, &result), AB_OK);
+    ck_assert_uint_ne(result.stream.epoch, lost);
+    close(fds[0]);
+    close(fds[1]);
+}
+END_TEST
+
 static void short_stop(ab_node_config *config)
 {
     config->stop_timeout_ms = 200;
@@ -512,6 +571,7 @@ int main(void)
     tcase_add_test(tcase, a_directory_belongs_to_one);
     tcase_add_test(tcase, a_thousand_cycles_leak_nothing);
     tcase_add_test(tcase, interval_durability_flushes_on_close);
+    tcase_add_test(tcase, lost_tail_is_remembered_until_the_group_opens);
     tcase_add_test(tcase, stuck_apply_does_not_hold_up_closing);
     tcase_add_test(tcase, a_backend_of_the_user_serves_a_group);
     tcase_add_test(tcase, metrics_are_listed);
