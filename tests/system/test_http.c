@@ -209,16 +209,21 @@ START_TEST(too_large)
     post("/write", body, 204); /* exactly max_body: a comment */
     ck_assert_uint_eq(client.connects, 1);
 
-    int fd = dial(); /* in chunks, without a length before */
-    say(fd, "POST /write HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
-    for (int i = 0; i < 20; i++) {
-        char chunk[5100];
-        int n = snprintf(chunk, sizeof chunk, "1388\r\n%.5000s\r\n", body);
-        ck_assert_int_eq(send(fd, chunk, (size_t)n, MSG_NOSIGNAL), n);
-    }
-    say(fd, "0\r\n\r\n");
-    ck_assert_ptr_nonnull(strstr(hear(fd, "max_body"), "HTTP/1.1 413 "));
-    close(fd);
+    int fd = -1;
+    const char *heard = "";
+    do { /* in chunks, without a length before; again while the body before is still counted */
+        fd = dial();
+        say(fd, "POST /write HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+        for (int i = 0; i < 20; i++) {
+            char chunk[5100];
+            int n = snprintf(chunk, sizeof chunk, "1388\r\n%.5000s\r\n", body);
+            ck_assert_int_eq(send(fd, chunk, (size_t)n, MSG_NOSIGNAL), n);
+        }
+        say(fd, "0\r\n\r\n");
+        heard = hear(fd, "max_bod");
+        close(fd);
+    } while (strncmp(heard, "HTTP/1.1 503 ", 13) == 0);
+    ck_assert_msg(strncmp(heard, "HTTP/1.1 413 ", 13) == 0, "%s", heard);
 
     fd = dial(); /* asks before it sends */
     say(fd, "POST /write HTTP/1.1\r\nHost: x\r\nContent-Length: 70000\r\nExpect: 100-continue\r\n\r\n");
@@ -234,32 +239,40 @@ START_TEST(too_large)
 }
 END_TEST
 
-/* Bodies that are not complete take memory: beyond max_bodies a new one is told to come again. */
-START_TEST(too_many_bodies)
+/* Two bodies that are not complete, and a third that is told to come again: true if it went so. */
+static bool third_is_told(const char *half)
 {
-    char *half = malloc(40001);
-    memset(half, '#', 40000);
-    half[40000] = '\0';
     int fds[2];
     for (int i = 0; i < 2; i++) {
         fds[i] = dial();
         say(fds[i], "POST /write HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\n");
         say(fds[i], half);
     }
-    /* The daemon has not necessarily read both yet. */
-    int status = 0;
-    for (int i = 0; i < 1000 && status != 503; i++) {
-        ck_assert(ab_httpc_post(&client, port(), "/write", half, 40000, &answer));
-        status = answer.status;
+    for (int i = 0; i < 20; i++) {
+        get("/health", 200);
     }
-    ck_assert_int_eq(status, 503);
-    ck_assert_uint_eq(answer.retry_after, 1);
-    half[10000] = '\0';
+    ck_assert(ab_httpc_post(&client, port(), "/write", half, 40000, &answer));
+    bool told = answer.status == 503 && answer.retry_after == 1;
     for (int i = 0; i < 2; i++) {
-        say(fds[i], half);
-        ck_assert_int_eq(strncmp(hear(fds[i], "\r\n\r\n"), "HTTP/1.1 204 ", 13), 0);
+        say(fds[i], half + 30000);
+        told = strncmp(hear(fds[i], "\r\n\r\n"), "HTTP/1.1 204 ", 13) == 0 && told;
         close(fds[i]);
     }
+    return told;
+}
+
+/* Bodies that are not complete take memory: beyond max_bodies a new one is told to come again. A test from outside
+ * cannot see which of the three the daemon read last, nor that it has let go of an answered one: again, then. */
+START_TEST(too_many_bodies)
+{
+    char *half = malloc(40001);
+    memset(half, '#', 40000);
+    half[40000] = '\0';
+    int attempts = 1;
+    while (!third_is_told(half) && attempts < 100) {
+        attempts++;
+    }
+    ck_assert_int_lt(attempts, 100);
     post("/write", "m f=1 1\n", 204);
     free(half);
 }
