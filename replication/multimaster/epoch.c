@@ -76,7 +76,7 @@ static uint64_t end_of(const ab_mm *mm, const ab_mm_stream *stream)
     if (!stream->own || stream == mm->current || stream->sealed > stream->o.last) {
         return AB_NEVER;
     }
-    uint64_t end = stream->o.last;
+    uint64_t end = stream->accepted; /* what is fetched back counts from when it is on its way into the log */
     for (uint32_t i = 0; i < mm->peer_count; i++) {
         const ab_mm_peer *peer = &mm->peers[i];
         uint64_t has = ab_marks_get(&peer->marks, stream->o.stream);

@@ -328,8 +328,18 @@ static void check_states_equal(world *w)
         }
         bool puts = memcmp(first->sm.value, n->sm.value, sizeof n->sm.value) == 0;
         bool items = w->k.arrival || memcmp(first->sm.items, n->sm.items, sizeof n->sm.items) == 0;
-        if (!puts || !items) {
-            fail(w, "the states of nodes %u and %u differ", first->id, n->id);
+        for (uint32_t k = 0; !puts && k < KEYS; k++) {
+            if (first->sm.value[k] != n->sm.value[k]) {
+                fail(w, "the states of nodes %u and %u differ in key %u: %u.%llu, %u.%llu", first->id, n->id,
+                     k, first->sm.node[k], (unsigned long long)first->sm.hlc[k], n->sm.node[k],
+                     (unsigned long long)n->sm.hlc[k]);
+            }
+        }
+        for (uint32_t k = 0; !items && k < ITEMS_MAX; k++) {
+            if (first->sm.items[k] != n->sm.items[k]) {
+                fail(w, "the states of nodes %u and %u differ in item %u: %u, %u", first->id, n->id, k,
+                     first->sm.items[k], n->sm.items[k]);
+            }
         }
     }
 }

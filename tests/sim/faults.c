@@ -296,7 +296,7 @@ static void take_copy(sim_node *n)
 static void damage(sim_node *n)
 {
     world *w = n->w;
-    if (w->stream_count == 0) {
+    if (w->stream_count == 0 || w->rolled_back) {
         return;
     }
     int sid = (int)rng_below(&w->rng, (uint64_t)w->stream_count);
