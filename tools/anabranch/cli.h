@@ -3,6 +3,7 @@
 #ifndef ANABRANCH_TOOLS_CLI_H
 #define ANABRANCH_TOOLS_CLI_H
 
+#include "tools/anabranch/command.h"
 #include "tools/anabranch/source.h"
 
 #include <anabranch/config.h>
@@ -36,36 +37,13 @@ typedef struct options {
     uint64_t timeout_ms;
 } options;
 
-/* Options a command may take. */
-enum {
-    OPTION_NODES = 1u << 0, /* --data, --config: at least one */
-    OPTION_JSON = 1u << 1,
-    OPTION_GROUP = 1u << 2,
-    OPTION_ALL = 1u << 3,
-    OPTION_STREAMS = 1u << 4,
-    OPTION_RANGE = 1u << 5, /* --stream, --from, --to, --limit, --bytes */
-    OPTION_TIMEOUT = 1u << 6,
-    OPTION_FILES = 1u << 7 /* arguments that are no options: at least one */
-};
-
 /* Reads argv[1] and on; argv[0] is the command. @return EXIT_FINE; EXIT_USAGE (said why on stderr); EXIT_WRONG (a
  * configuration cannot be used); -1: --help was asked for and given */
-int options_read(options *o, const char *command, unsigned allowed, int argc, char **argv);
+int options_read(options *o, const command *c, int argc, char **argv);
 void options_free(options *o);
 
 /* Says "anabranch: TEXT" on stderr, quoted. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-/* Commands; argv[0] is the command's name. @return exit code */
-int cmd_status(int argc, char **argv);
-int cmd_peers(int argc, char **argv);
-int cmd_log(int argc, char **argv);
-int cmd_verify(int argc, char **argv);
-int cmd_digest(int argc, char **argv);
-int cmd_config(int argc, char **argv);
-
-/* help.c. NULL: the overview. @return false: there is no such command */
-bool help_print(const char *command, FILE *out);
 
 /* A report over several nodes: {"format", "command", "ok", "problems", "nodes"}. */
 typedef struct report {
@@ -75,7 +53,7 @@ typedef struct report {
 } report;
 
 /* @return false: out of memory (said so) */
-bool report_new(report *r, const char *command);
+bool report_new(report *r, const char *name);
 void report_free(report *r);
 
 /* Asks the node of `data_dir` and adds its answer: {"data", "running", "code", "message", "node", "links", "groups",

@@ -35,11 +35,13 @@ static json_t *check(const char *path, bool json)
                      "message", json_text(message.text, strlen(message.text)));
 }
 
-int cmd_config(int argc, char **argv)
+extern const command command_config; /* below */
+
+static int run(int argc, char **argv)
 {
     options o;
     if (argc > 1 && strcmp(argv[1], "--help") == 0) {
-        help_print("config", stdout);
+        help_command(&command_config, stdout);
         return EXIT_FINE;
     }
     if (argc < 2 || strcmp(argv[1], "check") != 0) {
@@ -47,7 +49,7 @@ int cmd_config(int argc, char **argv)
                  argc < 2 ? "no word" : argv[1]);
         return EXIT_USAGE;
     }
-    int result = options_read(&o, "config", OPTION_FILES | OPTION_JSON, argc - 1, argv + 1);
+    int result = options_read(&o, &command_config, argc - 1, argv + 1);
     if (result != EXIT_FINE) {
         return result < 0 ? EXIT_FINE : result;
     }
@@ -71,3 +73,17 @@ int cmd_config(int argc, char **argv)
     options_free(&o);
     return result;
 }
+
+const command command_config = {
+    .name = "config",
+    .summary = "check configuration files, as the library reads them",
+    .run = run,
+    .words = "check",
+    .options = OPTION_FILES | OPTION_JSON,
+    .usage = "check FILE... [OPTION...]",
+    .about = "An error says FILE:LINE: KEY: what is wrong (what is allowed). The mapping `application:` is "
+             "left to\n"
+             "the program that uses the library.\n",
+    .wrong = "a file cannot be used",
+    .examples = "anabranch config check /etc/anabranch/node.yaml\n",
+};

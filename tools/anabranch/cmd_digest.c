@@ -360,12 +360,13 @@ static void print_table(const report *r)
     table_free(t);
 }
 
-int cmd_digest(int argc, char **argv)
+extern const command command_digest; /* below */
+
+static int run(int argc, char **argv)
 {
     options o;
     report r;
-    int result =
-        options_read(&o, "digest", OPTION_NODES | OPTION_GROUP | OPTION_TIMEOUT | OPTION_JSON, argc, argv);
+    int result = options_read(&o, &command_digest, argc, argv);
     if (result != EXIT_FINE || !report_new(&r, "digest")) {
         options_free(&o);
         return result < 0 ? EXIT_FINE : result != EXIT_FINE ? result : EXIT_WRONG;
@@ -386,3 +387,17 @@ int cmd_digest(int argc, char **argv)
     options_free(&o);
     return result;
 }
+
+const command command_digest = {
+    .name = "digest",
+    .summary = "compare the data of replicas",
+    .run = run,
+    .options = OPTION_NODES | OPTION_GROUP | OPTION_TIMEOUT | OPTION_JSON,
+    .usage = "--data DIR --data DIR... [OPTION...]",
+    .about = "Asks each node for the digest of its state machine and for the frontier it stands for. "
+             "Replicas with\n"
+             "the same frontier must have the same digest. While frontiers differ it asks again.\n",
+    .wrong = "replicas differ, do not catch up in time, or cannot be asked",
+    .examples = "anabranch digest --data n1 --data n2 --data n3\n"
+                "anabranch digest --config a.yaml --config b.yaml --group 3 --timeout 60\n",
+};

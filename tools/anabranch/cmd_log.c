@@ -131,11 +131,12 @@ static int print_log(const options *o, const char *data_dir)
     return code == AB_OK && p.faults == 0 ? EXIT_FINE : EXIT_WRONG;
 }
 
-int cmd_log(int argc, char **argv)
+extern const command command_log; /* below */
+
+static int run(int argc, char **argv)
 {
     options o;
-    int result =
-        options_read(&o, "log", OPTION_NODES | OPTION_GROUP | OPTION_RANGE | OPTION_JSON, argc, argv);
+    int result = options_read(&o, &command_log, argc, argv);
     if (result == EXIT_FINE && o.bytes > 65536) {
         complain("log: --bytes: at most 65536 (anabranch help log)");
         result = EXIT_USAGE;
@@ -147,3 +148,18 @@ int cmd_log(int argc, char **argv)
     options_free(&o);
     return result < 0 ? EXIT_FINE : result;
 }
+
+const command command_log = {
+    .name = "log",
+    .summary = "entries of the log, by group, stream and index",
+    .run = run,
+    .options = OPTION_NODES | OPTION_GROUP | OPTION_RANGE | OPTION_JSON,
+    .usage = "--data DIR... [OPTION...]",
+    .about = "A payload that is mostly text is shown as text, with \\xNN for what is not; any other in "
+             "hexadecimal.\n"
+             "With --json one object per line.\n",
+    .wrong = "the log cannot be read, or a part of it",
+    .examples = "anabranch log --data n1 --limit 20\n"
+                "anabranch log --data n1 --group 2 --stream 1.1732180000 --from 1000 --to 1010 --bytes 4096\n"
+                "anabranch log --data n1 --json | jq -r .payload_hex | xxd -r -p\n",
+};

@@ -143,12 +143,13 @@ static void print_peers(const report *r, bool all)
     table_free(syncs);
 }
 
-int cmd_peers(int argc, char **argv)
+extern const command command_peers; /* below */
+
+static int run(int argc, char **argv)
 {
     options o;
     report r;
-    int result =
-        options_read(&o, "peers", OPTION_NODES | OPTION_GROUP | OPTION_ALL | OPTION_JSON, argc, argv);
+    int result = options_read(&o, &command_peers, argc, argv);
     if (result != EXIT_FINE || !report_new(&r, "peers")) {
         options_free(&o);
         return result < 0 ? EXIT_FINE : result != EXIT_FINE ? result : EXIT_WRONG;
@@ -170,3 +171,17 @@ int cmd_peers(int argc, char **argv)
     options_free(&o);
     return result;
 }
+
+const command command_peers = {
+    .name = "peers",
+    .summary = "links between the nodes, and how far each peer is behind",
+    .run = run,
+    .options = OPTION_NODES | OPTION_GROUP | OPTION_ALL | OPTION_JSON,
+    .usage = "--data DIR... [OPTION...]",
+    .about = "Columns: BEHIND entries that the peer has not confirmed as stored durably; OLDEST age of the "
+             "oldest of\n"
+             "them; SILENT time since the peer was last heard of.\n",
+    .wrong = "a node is not running, a link is down, or a stream is diverged, damaged or trimmed",
+    .examples = "anabranch peers --data n1 --data n2 --data n3\n"
+                "anabranch peers --data n1 --group 3 --all\n",
+};

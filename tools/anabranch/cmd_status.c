@@ -194,12 +194,13 @@ static void print_status(const report *r)
     putchar('\n');
 }
 
-int cmd_status(int argc, char **argv)
+extern const command command_status; /* below */
+
+static int run(int argc, char **argv)
 {
     options o;
     report r;
-    int result =
-        options_read(&o, "status", OPTION_NODES | OPTION_GROUP | OPTION_STREAMS | OPTION_JSON, argc, argv);
+    int result = options_read(&o, &command_status, argc, argv);
     if (result != EXIT_FINE || !report_new(&r, "status")) {
         options_free(&o);
         return result < 0 ? EXIT_FINE : result != EXIT_FINE ? result : EXIT_WRONG;
@@ -221,3 +222,19 @@ int cmd_status(int argc, char **argv)
     options_free(&o);
     return result;
 }
+
+const command command_status = {
+    .name = "status",
+    .summary = "nodes and their groups, and what is wrong with them",
+    .run = run,
+    .options = OPTION_NODES | OPTION_GROUP | OPTION_STREAMS | OPTION_JSON,
+    .usage = "--data DIR... [OPTION...]",
+    .about = "Columns: APPLY blocks logged and not yet given to the state machine; BEHIND entries that the "
+             "slowest\n"
+             "peer has not confirmed; QUARANTINED entries that the state machine refused for good.\n",
+    .wrong = "a node is not running or cannot be asked, its log takes no writes, a link is down, a\n"
+             "group refuses writes, its state machine fails, or it has quarantined, damaged or diverged data",
+    .examples = "anabranch status --data /var/lib/anabranch\n"
+                "anabranch status --data n1 --data n2 --data n3\n"
+                "anabranch status --config /etc/anabranch/node.yaml --json | jq .problems\n",
+};

@@ -88,11 +88,13 @@ static void node_problems(report *r, const json_t *answer)
     }
 }
 
-int cmd_verify(int argc, char **argv)
+extern const command command_verify; /* below */
+
+static int run(int argc, char **argv)
 {
     options o;
     report r;
-    int result = options_read(&o, "verify", OPTION_NODES | OPTION_JSON, argc, argv);
+    int result = options_read(&o, &command_verify, argc, argv);
     if (result != EXIT_FINE || !report_new(&r, "verify")) {
         options_free(&o);
         return result < 0 ? EXIT_FINE : result != EXIT_FINE ? result : EXIT_WRONG;
@@ -118,3 +120,17 @@ int cmd_verify(int argc, char **argv)
     options_free(&o);
     return result;
 }
+
+const command command_verify = {
+    .name = "verify",
+    .summary = "walk the whole log and list what is damaged",
+    .run = run,
+    .options = OPTION_NODES | OPTION_JSON,
+    .usage = "--data DIR... [OPTION...]",
+    .about = "Checks every block: checksum, entries, continuity, the chain of hashes; and the recorded ends "
+             "of the\n"
+             "streams. May run beside a node that is writing.\n",
+    .wrong = "anything is wrong",
+    .examples = "anabranch verify --data /var/lib/anabranch\n"
+                "anabranch verify --data backup-of-n1 --json\n",
+};

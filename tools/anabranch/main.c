@@ -1,21 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `anabranch`, the inspector: finds the command. Main thread. */
-#include "tools/anabranch/bench.h"
 #include "tools/anabranch/cli.h"
 
 #include <anabranch/node.h>
 #include <stdio.h>
 #include <string.h>
-
-static int cmd_help(int argc, char **argv);
-
-static const struct {
-    const char *name;
-    int (*run)(int argc, char **argv);
-} commands[] = {
-    {"status", cmd_status}, {"peers", cmd_peers},   {"log", cmd_log},     {"verify", cmd_verify},
-    {"digest", cmd_digest}, {"config", cmd_config}, {"bench", cmd_bench}, {"help", cmd_help},
-};
 
 static int unknown(const char *name)
 {
@@ -23,14 +12,42 @@ static int unknown(const char *name)
     return EXIT_USAGE;
 }
 
-static int cmd_help(int argc, char **argv)
+static int help(const char *name)
 {
-    if (argc > 1 && strcmp(argv[1], "bench") == 0) {
-        char help[] = "--help";
-        char *bench[] = {argv[1], help, NULL};
-        return cmd_bench(2, bench);
+    if (name == NULL) {
+        help_overview(stdout);
+        return EXIT_FINE;
     }
-    return help_print(argc > 1 ? argv[1] : NULL, stdout) ? EXIT_FINE : unknown(argv[1]);
+    const command *c = command_find(name);
+    if (c == NULL) {
+        return unknown(name);
+    }
+    if (c->usage == NULL) {
+        char self[32];
+        char option[] = "--help";
+        char *argv[] = {self, option, NULL};
+        snprintf(self, sizeof self, "%s", name);
+        return c->run(2, argv);
+    }
+    help_command(c, stdout);
+    return EXIT_FINE;
+}
+
+static int run(int argc, char **argv)
+{
+    const char *name = argv[1];
+    if (strcmp(name, "help") == 0) {
+        return help(argc > 2 ? argv[2] : NULL);
+    }
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
+        return help(NULL);
+    }
+    if (strcmp(name, "--version") == 0) {
+        printf("anabranch %s\n", ab_version());
+        return EXIT_FINE;
+    }
+    const command *c = command_find(name);
+    return c != NULL ? c->run(argc - 1, argv + 1) : unknown(name);
 }
 
 /* A full disk or a closed pipe behind stdout must not pass as success. */
@@ -46,21 +63,8 @@ static int flushed(int result)
 int main(int argc, char **argv)
 {
     if (argc < 2) {
-        help_print(NULL, stderr);
+        help_overview(stderr);
         return EXIT_USAGE;
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
-        help_print(NULL, stdout);
-        return flushed(EXIT_FINE);
-    }
-    if (strcmp(argv[1], "--version") == 0) {
-        printf("anabranch %s\n", ab_version());
-        return flushed(EXIT_FINE);
-    }
-    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
-        if (strcmp(argv[1], commands[i].name) == 0) {
-            return flushed(commands[i].run(argc - 1, argv + 1));
-        }
-    }
-    return unknown(argv[1]);
+    return flushed(run(argc, argv));
 }

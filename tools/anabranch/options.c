@@ -10,28 +10,33 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct option_entry {
-    const char *name;
-    bool has_value;
-    unsigned group; /* 0: always allowed */
-} option_entry;
-
-static const option_entry entries[] = {
-    {"help", false, 0},
-    {"data", true, OPTION_NODES},
-    {"config", true, OPTION_NODES},
-    {"json", false, OPTION_JSON},
-    {"group", true, OPTION_GROUP},
-    {"all", false, OPTION_ALL},
-    {"streams", false, OPTION_STREAMS},
-    {"stream", true, OPTION_RANGE},
-    {"from", true, OPTION_RANGE},
-    {"to", true, OPTION_RANGE},
-    {"limit", true, OPTION_RANGE},
-    {"bytes", true, OPTION_RANGE},
-    {"timeout", true, OPTION_TIMEOUT},
+/* In the order in which help shows them. */
+static const option_text entries[] = {
+    {"data", "DIR", OPTION_NODES, "data directory of a node; may be given several times"},
+    {"config", "FILE", OPTION_NODES,
+     "a node's configuration, instead of its directory; may be given several times"},
+    {"group", "ID", OPTION_GROUP, "only this group"},
+    {"all", NULL, OPTION_ALL, "every stream, not only those that are behind"},
+    {"streams", NULL, OPTION_STREAMS, "also every stream of every group"},
+    {"stream", "N.E", OPTION_RANGE, "only this stream: node and epoch of its origin"},
+    {"from", "INDEX", OPTION_RANGE, "from this index of each stream"},
+    {"to", "INDEX", OPTION_RANGE, "up to this index of each stream"},
+    {"limit", "N", OPTION_RANGE, "at most so many entries of each node"},
+    {"bytes", "N", OPTION_RANGE, "show so many bytes of each payload (40; at most 65536)"},
+    {"timeout", "S", OPTION_TIMEOUT, "wait so long for replicas that are still behind (10)"},
+    {"json", NULL, OPTION_JSON, "print JSON instead"},
+    {"help", NULL, 0, "this text"},
 };
 #define ENTRY_COUNT (sizeof entries / sizeof entries[0])
+
+bool option_describe(size_t index, option_text *text)
+{
+    if (index >= ENTRY_COUNT) {
+        return false;
+    }
+    *text = entries[index];
+    return true;
+}
 
 void complain(const char *format, ...)
 {
@@ -175,16 +180,17 @@ static int take_files(options *o, unsigned allowed, int argc, char **argv)
     return EXIT_FINE;
 }
 
-int options_read(options *o, const char *command, unsigned allowed, int argc, char **argv)
+int options_read(options *o, const command *c, int argc, char **argv)
 {
     struct option long_options[ENTRY_COUNT + 1];
-    const option_entry *shown[ENTRY_COUNT];
+    const option_text *shown[ENTRY_COUNT];
     int count = 0;
-    *o = (options){.command = command, .bytes = 40, .timeout_ms = 10000};
+    *o = (options){.command = c->name, .bytes = 40, .timeout_ms = 10000};
     for (size_t i = 0; i < ENTRY_COUNT; i++) {
-        if (entries[i].group == 0 || (entries[i].group & allowed) != 0) {
+        if (entries[i].group == 0 || (entries[i].group & c->options) != 0) {
             shown[count] = &entries[i];
-            long_options[count++] = (struct option){.name = entries[i].name, .has_arg = entries[i].has_value};
+            long_options[count++] =
+                (struct option){.name = entries[i].name, .has_arg = entries[i].value != NULL};
         }
     }
     long_options[count] = (struct option){0};
@@ -195,10 +201,10 @@ int options_read(options *o, const char *command, unsigned allowed, int argc, ch
         int index = 0;
         int found = getopt_long(argc, argv, ":h", long_options, &index);
         if (found == -1) {
-            return take_files(o, allowed, argc, argv);
+            return take_files(o, c->options, argc, argv);
         }
         if (found == 'h' || (found == 0 && strcmp(shown[index]->name, "help") == 0)) {
-            help_print(command, stdout);
+            help_command(c, stdout);
             return -1;
         }
         if (found == ':') {

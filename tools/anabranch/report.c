@@ -21,9 +21,9 @@ static const struct {
     {"fault", "faults", true},   {"metric", "metrics", true}, {"verified", "verified", false},
 };
 
-bool report_new(report *r, const char *command)
+bool report_new(report *r, const char *name)
 {
-    r->root = json_pack("{s:i, s:s, s:b, s:[], s:[]}", "format", REPORT_FORMAT, "command", command, "ok", 1,
+    r->root = json_pack("{s:i, s:s, s:b, s:[], s:[]}", "format", REPORT_FORMAT, "command", name, "ok", 1,
                         "problems", "nodes");
     r->nodes = json_object_get(r->root, "nodes");
     r->problems = json_object_get(r->root, "problems");
