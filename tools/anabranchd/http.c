@@ -11,70 +11,15 @@
 #include <time.h>
 #include <unistd.h>
 
-/* A refused request's body up to this is read and dropped, so that its client gets the answer instead of a reset. */
-#define DISCARD_MAX (64ull << 20)
 #define CONNECTION_MEMORY (64u * 1024)
-/* Memory for a body follows what has arrived, not what was announced: at most this at first. */
-#define BODY_FIRST (64u * 1024)
 
 static const ab_route routes[] = {
-    {"/write", "POST", ab_http_write},
-    {"/export", "GET", ab_http_export},
-    {"/digest", "GET", ab_http_digest},
-    {"/health", "GET, HEAD", ab_http_health},
+    {"/write", "POST", ab_http_write, false, true},
+    {"/api/v2/write", "POST", ab_http_write_v2, false, false},
+    {"/export", "GET", ab_http_export, false, false},
+    {"/digest", "GET", ab_http_digest, false, false},
+    {"/health", "GET, HEAD", ab_http_health, true, false},
 };
-
-enum MHD_Result ab_http_json(ab_request *request, unsigned status, json_t *body, bool retry)
-{
-    char *text = body != NULL ? json_dumps(body, JSON_COMPACT) : NULL;
-    json_decref(body);
-    if (text == NULL) {
-        return MHD_NO;
-    }
-    struct MHD_Response *response =
-        MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
-    if (response == NULL) {
-        free(text);
-        return MHD_NO;
-    }
-    MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json");
-    if (retry) {
-        MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, "1");
-    }
-    if (status == MHD_HTTP_METHOD_NOT_ALLOWED) {
-        MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, request->route->methods);
-    }
-    if (atomic_load(&request->http->draining)) {
-        MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
-    }
-    enum MHD_Result result = MHD_queue_response(request->connection, status, response);
-    MHD_destroy_response(response);
-    return result;
-}
-
-enum MHD_Result ab_http_error(ab_request *request, unsigned status, const char *code, const char *message)
-{
-    bool retry = status == MHD_HTTP_SERVICE_UNAVAILABLE;
-    return ab_http_json(request, status, json_pack("{s:s,s:s}", "code", code, "message", message), retry);
-}
-
-enum MHD_Result ab_http_failure(ab_request *request, int code)
-{
-    switch (code) {
-    case AB_EBUSY:
-    case AB_ENOSPC:
-    case AB_ETIMEDOUT:
-    case AB_ECLOSED:
-    case AB_ENOTLEADER:
-    case AB_ERETRY:
-        return ab_http_error(request, MHD_HTTP_SERVICE_UNAVAILABLE, ab_error_name(code), ab_strerror(code));
-    case AB_ETOOBIG:
-        return ab_http_error(request, MHD_HTTP_CONTENT_TOO_LARGE, ab_error_name(code),
-                             "too much for one group's queue: send smaller batches or raise queue_bytes");
-    default:
-        return ab_http_error(request, MHD_HTTP_INTERNAL_SERVER_ERROR, ab_error_name(code), ab_strerror(code));
-    }
-}
 
 int ab_http_suspend(ab_request *request)
 {
@@ -113,28 +58,12 @@ void ab_http_release(ab_request *request)
     pthread_mutex_unlock(&http->lock);
 }
 
-static void refuse(ab_request *request, unsigned status, const char *reason)
+void ab_http_refuse(ab_request *request, unsigned status, const char *reason)
 {
     if (request->refusal == 0) {
         request->refusal = status;
         request->reason = reason;
     }
-}
-
-static enum MHD_Result answer_refusal(ab_request *request)
-{
-    static const struct {
-        unsigned status;
-        const char *code;
-    } codes[] = {{MHD_HTTP_NOT_FOUND, "not_found"},
-                 {MHD_HTTP_METHOD_NOT_ALLOWED, "method_not_allowed"},
-                 {MHD_HTTP_CONTENT_TOO_LARGE, "too_large"},
-                 {MHD_HTTP_SERVICE_UNAVAILABLE, "unavailable"}};
-    const char *code = "invalid";
-    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
-        code = codes[i].status == request->refusal ? codes[i].code : code;
-    }
-    return ab_http_error(request, request->refusal, code, request->reason);
 }
 
 static bool allows(const char *methods, const char *method)
@@ -153,19 +82,16 @@ static void check_head(ab_request *request, const char *path, const char *method
         }
     }
     if (request->route == NULL) {
-        refuse(request, MHD_HTTP_NOT_FOUND, "no such path: /write, /export, /digest, /health");
+        ab_http_refuse(request, MHD_HTTP_NOT_FOUND, "no such path: see docs/ANABRANCHD.md");
     } else if (!allows(request->route->methods, method)) {
-        refuse(request, MHD_HTTP_METHOD_NOT_ALLOWED, "the path does not take this method");
+        ab_http_refuse(request, MHD_HTTP_METHOD_NOT_ALLOWED, "the path does not take this method");
+    } else if (!ab_http_may(request)) {
+        ab_http_refuse(request, MHD_HTTP_UNAUTHORIZED, "the token is missing or wrong");
     } else if (atomic_load(&request->http->draining)) {
-        refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE, "shutting down");
+        ab_http_refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE, "shutting down");
+    } else {
+        ab_body_begin(request);
     }
-}
-
-static uint64_t declared_size(const ab_request *request)
-{
-    const char *text =
-        MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
-    return text != NULL ? strtoull(text, NULL, 10) : 0;
 }
 
 static enum MHD_Result begin(ab_http *http, struct MHD_Connection *connection, const char *path,
@@ -179,68 +105,10 @@ static enum MHD_Result begin(ab_http *http, struct MHD_Connection *connection, c
     request->connection = connection;
     *state = request;
     check_head(request, path, method);
-    uint64_t size = declared_size(request);
-    if (size > http->options->settings->max_body) {
-        refuse(request, MHD_HTTP_CONTENT_TOO_LARGE, "the body is larger than max_body");
-    }
     bool asks = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_EXPECT) != NULL;
-    if (request->refusal != 0 && (asks || size > DISCARD_MAX)) {
-        return answer_refusal(request);
+    if (request->refusal != 0 && (asks || ab_body_declared(request) > AB_BODY_DISCARD_MAX)) {
+        return ab_http_error(request, request->refusal, request->reason);
     }
-    return MHD_YES;
-}
-
-static void drop_body(ab_request *request)
-{
-    atomic_fetch_sub(&request->http->body_bytes, request->capacity);
-    free(request->body);
-    request->body = NULL;
-    request->capacity = 0;
-}
-
-static bool grow_body(ab_request *request, size_t size)
-{
-    const ab_settings *settings = request->http->options->settings;
-    size_t capacity = request->capacity * 2;
-    if (request->capacity == 0) {
-        uint64_t declared = declared_size(request);
-        capacity = declared > BODY_FIRST ? BODY_FIRST : (size_t)declared;
-    }
-    capacity = capacity < size ? size : capacity;
-    size_t more = capacity - request->capacity;
-    if (atomic_fetch_add(&request->http->body_bytes, more) + more > settings->max_bodies) {
-        atomic_fetch_sub(&request->http->body_bytes, more);
-        refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE, "too many bodies at once (max_bodies): try again");
-        return false;
-    }
-    char *body = realloc(request->body, capacity);
-    if (body == NULL) {
-        atomic_fetch_sub(&request->http->body_bytes, more);
-        refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE, "out of memory: try again");
-        return false;
-    }
-    request->body = body;
-    request->capacity = capacity;
-    return true;
-}
-
-/* @return MHD_NO: the client goes on and on, hang up */
-static enum MHD_Result take_body(ab_request *request, const char *data, size_t size)
-{
-    request->size += size;
-    if (request->refusal != 0) {
-        return request->size <= DISCARD_MAX ? MHD_YES : MHD_NO;
-    }
-    if (request->size > request->http->options->settings->max_body) {
-        refuse(request, MHD_HTTP_CONTENT_TOO_LARGE, "the body is larger than max_body");
-    } else if (request->size > request->capacity) {
-        grow_body(request, request->size);
-    }
-    if (request->refusal != 0) {
-        drop_body(request);
-        return MHD_YES;
-    }
-    memcpy(request->body + request->size - size, data, size);
     return MHD_YES;
 }
 
@@ -256,9 +124,15 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
     if (*size > 0) {
         size_t taken = *size;
         *size = 0;
-        return take_body(request, data, taken);
+        return ab_body_take(request, data, taken);
     }
-    return request->refusal != 0 ? answer_refusal(request) : request->route->run(request);
+    if (!request->waiting) {
+        ab_body_end(request);
+    }
+    if (request->refusal != 0) {
+        return ab_http_error(request, request->refusal, request->reason);
+    }
+    return request->route->run(request);
 }
 
 static void on_completed(void *arg, struct MHD_Connection *connection, void **state,
@@ -269,7 +143,8 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **st
     (void)connection;
     (void)how;
     if (request != NULL) {
-        drop_body(request);
+        ab_body_drop(request);
+        json_decref(request->errors);
         free(request->parts);
         free(request);
         *state = NULL;

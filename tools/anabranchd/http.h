@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file http.h
- * The HTTP side of the daemon: POST /write, GET /health, /digest and /export (README.md says what they answer).
+ * The HTTP side of the daemon: what docs/ANABRANCHD.md says.
  * libmicrohttpd's threads run the handlers; none of them waits for a write or a read: the connection is suspended and
  * resumed by the completion. These functions are for the main thread.
  */

@@ -18,7 +18,7 @@ enum MHD_Result ab_http_health(ab_request *request)
                   "message", fine ? "ready for writes" : ab_strerror(status.log_code), "version",
                   ab_version(), "node_id", (json_int_t)status.node_id, "groups", (json_int_t)status.groups,
                   "peers", (json_int_t)status.peers, "peers_up", (json_int_t)status.peers_up);
-    return ab_http_json(request, fine ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE, body, !fine);
+    return ab_http_json(request, fine ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE, body);
 }
 
 static void on_flushed(void *arg, const ab_read_result *result)
@@ -88,16 +88,6 @@ static enum MHD_Result ask_all(ab_request *request)
     return MHD_YES;
 }
 
-static int first_failure(const ab_request *request)
-{
-    for (size_t i = 0; i < request->http->options->shard_count; i++) {
-        if (request->parts[i].code != AB_OK) {
-            return request->parts[i].code;
-        }
-    }
-    return AB_OK;
-}
-
 static json_t *describe_shard(const ab_shard *shard, const ab_store_summary *summary)
 {
     char digest[2 * sizeof summary->digest.bytes + 1];
@@ -114,8 +104,9 @@ enum MHD_Result ab_http_digest(ab_request *request)
     if (!request->waiting) {
         return ask_all(request);
     }
-    if (first_failure(request) != AB_OK) {
-        return ab_http_failure(request, first_failure(request));
+    int code = ab_http_first_failure(request);
+    if (code != AB_OK) {
+        return ab_http_failure(request, code);
     }
     const ab_http_options *options = request->http->options;
     json_t *groups = json_array();
@@ -128,8 +119,7 @@ enum MHD_Result ab_http_digest(ab_request *request)
         json_decref(groups);
         return ab_http_failure(request, AB_ENOMEM);
     }
-    return ab_http_json(request, MHD_HTTP_OK, json_pack("{s:I,s:o}", "points", points, "groups", groups),
-                        false);
+    return ab_http_json(request, MHD_HTTP_OK, json_pack("{s:I,s:o}", "points", points, "groups", groups));
 }
 
 /* A stream over all groups. */
@@ -192,8 +182,9 @@ enum MHD_Result ab_http_export(ab_request *request)
     if (!request->waiting) {
         return ask_all(request);
     }
-    if (first_failure(request) != AB_OK) {
-        return ab_http_failure(request, first_failure(request));
+    int code = ab_http_first_failure(request);
+    if (code != AB_OK) {
+        return ab_http_failure(request, code);
     }
     export_stream *stream = calloc(1, sizeof *stream);
     if (stream == NULL) {
@@ -207,7 +198,5 @@ enum MHD_Result ab_http_export(ab_request *request)
         return MHD_NO;
     }
     MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "text/plain; charset=utf-8");
-    enum MHD_Result result = MHD_queue_response(request->connection, MHD_HTTP_OK, response);
-    MHD_destroy_response(response);
-    return result;
+    return ab_http_queue(request, MHD_HTTP_OK, response);
 }

@@ -27,7 +27,7 @@ static const char usage[] =
     "\n"
     "Takes points in InfluxDB line protocol over HTTP and replicates them to its peers.\n"
     "\n"
-    "  -c, --config FILE      YAML: node, groups, application (tools/anabranchd/README.md)\n"
+    "  -c, --config FILE      YAML: node, groups, application (docs/ANABRANCHD.md)\n"
     "      --check            check the configuration and exit\n"
     "      --ready-file PATH  once it serves, write a line with its ports and pid there\n"
     "  -h, --help             this text\n"

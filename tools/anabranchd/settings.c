@@ -13,6 +13,7 @@
 /* As libcyaml fills it: NULL where the file says nothing. */
 typedef struct raw {
     char *http_host;
+    char *token;
     char *write_level;
     uint64_t *http_port;
     uint64_t *http_threads;
@@ -32,10 +33,12 @@ typedef struct raw_file {
 #define TEXT(member)                                                                                         \
     CYAML_FIELD_STRING_PTR(#member, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, raw, member, 0, 255)
 
-static const cyaml_schema_field_t application_fields[] = {
-    TEXT(http_host),         TEXT(write_level),      NUMBER(http_port), NUMBER(http_threads),
-    NUMBER(groups),          NUMBER(timeout_ms),     NUMBER(max_body),  NUMBER(max_bodies),
-    NUMBER(max_connections), NUMBER(idle_timeout_s), CYAML_FIELD_END};
+static const cyaml_schema_field_t application_fields[] = {TEXT(http_host),        TEXT(token),
+                                                          TEXT(write_level),      NUMBER(http_port),
+                                                          NUMBER(http_threads),   NUMBER(groups),
+                                                          NUMBER(timeout_ms),     NUMBER(max_body),
+                                                          NUMBER(max_bodies),     NUMBER(max_connections),
+                                                          NUMBER(idle_timeout_s), CYAML_FIELD_END};
 
 static const cyaml_schema_field_t file_fields[] = {
     CYAML_FIELD_IGNORE("node", CYAML_FLAG_OPTIONAL), CYAML_FIELD_IGNORE("groups", CYAML_FLAG_OPTIONAL),
@@ -182,8 +185,12 @@ static int take(const char *path, const raw *from, ab_settings *to, ab_message *
     if (host[0] == '\0') {
         return fault(path, "http_host", "is empty: give an address, 0.0.0.0 for all", message);
     }
+    if (from->token != NULL && from->token[0] == '\0') {
+        return fault(path, "token", "is empty: leave it out to let everybody in", message);
+    }
     to->http_host = strdup(host);
-    return to->http_host != NULL ? AB_OK : AB_ENOMEM;
+    to->token = from->token != NULL ? strdup(from->token) : NULL;
+    return to->http_host != NULL && (to->token != NULL || from->token == NULL) ? AB_OK : AB_ENOMEM;
 }
 
 int ab_settings_load(const char *path, ab_settings *settings, ab_message *message)
@@ -213,5 +220,6 @@ int ab_settings_load(const char *path, ab_settings *settings, ab_message *messag
 void ab_settings_free(ab_settings *settings)
 {
     free(settings->http_host);
+    free(settings->token);
     *settings = (ab_settings){0};
 }

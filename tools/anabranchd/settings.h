@@ -21,6 +21,7 @@
 /** Members have the names of the keys. */
 typedef struct ab_settings {
     char *http_host;
+    char *token;                /**< that requests must show; NULL: none */
     uint64_t http_port;         /**< 0: the system chooses */
     uint64_t http_threads;      /**< 1 to 64 */
     uint64_t groups;            /**< made where the file lists no `groups:`, 1 to 4096 */
