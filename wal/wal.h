@@ -141,6 +141,17 @@ int ab_wal_state_each(ab_wal *wal, uint64_t group, ab_bytes prefix, ab_wal_state
 typedef bool (*ab_wal_group_fn)(void *arg, uint64_t group);
 int ab_wal_groups(ab_wal *wal, ab_wal_group_fn fn, void *arg);
 
+/** Blocks of a group and their bytes. */
+typedef struct ab_wal_group_size {
+    uint64_t group;
+    uint64_t blocks;
+    uint64_t bytes;
+} ab_wal_group_size;
+/** Calls `fn` for each group that has blocks (or for `group` alone if not 0), ascending, until it returns false. Looks
+ * at every block's key, not at the blocks. @return AB_OK, AB_EIO */
+typedef bool (*ab_wal_size_fn)(void *arg, const ab_wal_group_size *size);
+int ab_wal_group_sizes(ab_wal *wal, uint64_t group, ab_wal_size_fn fn, void *arg);
+
 /** Use of space. */
 typedef struct ab_wal_usage {
     uint64_t used_bytes; /**< pages in use */

@@ -16,10 +16,19 @@
 #define PAYLOAD_SHOWN_MAX (64u * 1024)
 #define TIMEOUT_MAX_MS (24u * 3600u * 1000u)
 
+/* Sizes of all groups, ascending by id. */
+typedef struct size_list {
+    ab_wal_group_size *sizes;
+    size_t count;
+    size_t capacity;
+    bool no_memory;
+} size_list;
+
 typedef struct task {
     ab_node *node;
     const ab_admin_request *request;
     ab_answer *answer;
+    size_list sizes;    /* for `groups` */
     ab_message message; /* for the end, where a code alone does not say enough */
 } task;
 
@@ -129,7 +138,7 @@ static bool add_metric(void *arg, const ab_metric *metric)
 static int status_of_group(task *t, ab_group *group)
 {
     row_place place = {&t->answer->rows, ab_group_id(group)};
-    ab_row_group(place.out, group);
+    ab_row_group(place.out, group, NULL);
     if (t->request->detail) {
         ab_group_streams(group, add_stream, &place);
     }
@@ -141,6 +150,48 @@ static int run_status(task *t)
     ab_row_node(&t->answer->rows, t->node);
     ab_node_links(t->node, add_link, &t->answer->rows);
     return ab_answer_flush(t->answer) ? each_group(t, status_of_group) : AB_ECLOSED;
+}
+
+static bool collect_size(void *arg, const ab_wal_group_size *size)
+{
+    size_list *list = arg;
+    if (list->count == list->capacity) {
+        size_t capacity = list->capacity > 0 ? list->capacity * 2 : 64;
+        ab_wal_group_size *larger = realloc(list->sizes, capacity * sizeof *larger);
+        if (larger == NULL) {
+            list->no_memory = true;
+            return false;
+        }
+        list->sizes = larger;
+        list->capacity = capacity;
+    }
+    list->sizes[list->count++] = *size;
+    return true;
+}
+
+static int by_group(const void *a, const void *b)
+{
+    return by_value(&((const ab_wal_group_size *)a)->group, &((const ab_wal_group_size *)b)->group);
+}
+
+static int sizes_of_group(task *t, ab_group *group)
+{
+    const ab_wal_group_size wanted = {.group = ab_group_id(group)};
+    const ab_wal_group_size *found =
+        t->sizes.count == 0 ? NULL
+                            : bsearch(&wanted, t->sizes.sizes, t->sizes.count, sizeof wanted, by_group);
+    ab_row_group(&t->answer->rows, group, found != NULL ? found : &wanted);
+    return AB_OK;
+}
+
+static int run_groups(task *t)
+{
+    ab_row_node(&t->answer->rows, t->node);
+    int code = ab_wal_group_sizes(ab_node_wal(t->node), t->request->group, collect_size, &t->sizes);
+    code = t->sizes.no_memory ? AB_ENOMEM : code;
+    code = code == AB_OK ? each_group(t, sizes_of_group) : code;
+    free(t->sizes.sizes);
+    return code;
 }
 
 static int syncs_of_group(task *t, ab_group *group)
@@ -159,6 +210,7 @@ static int run_peers(task *t)
 
 static int run_metrics(task *t)
 {
+    ab_row_node(&t->answer->rows, t->node);
     ab_node_metrics(t->node, add_metric, &t->answer->rows);
     return AB_OK;
 }
@@ -327,8 +379,8 @@ typedef struct command {
 } command;
 
 static const command commands[] = {
-    {"status", run_status}, {"peers", run_peers}, {"metrics", run_metrics},
-    {"digest", run_digest}, {"log", run_log},     {"verify", run_verify},
+    {"status", run_status}, {"groups", run_groups}, {"peers", run_peers},   {"metrics", run_metrics},
+    {"digest", run_digest}, {"log", run_log},       {"verify", run_verify},
 };
 
 static const command *find_command(const char *name)

@@ -41,7 +41,9 @@ void ab_admin_refuse(ab_answer *answer, int code, const char *message);
 void ab_row_hello(ab_out *out);
 void ab_row_node(ab_out *out, const ab_node *node);
 void ab_row_link(ab_out *out, const ab_link_status *link);
-void ab_row_group(ab_out *out, const ab_group *group);
+struct ab_wal_group_size;
+/* `size`: NULL for the row of `status`, which looks at no block. */
+void ab_row_group(ab_out *out, const ab_group *group, const struct ab_wal_group_size *size);
 void ab_row_stream(ab_out *out, uint64_t group, const ab_stream_status *stream);
 void ab_row_sync(ab_out *out, uint64_t group, const ab_sync_status *sync);
 void ab_row_metric(ab_out *out, const ab_metric *metric);

@@ -2,6 +2,7 @@
 /* States of the public interface as messages of the admin protocol; README.md lists the fields. One owner of `out`;
  * nothing here waits, so the rows may be made inside the engine's callbacks. */
 #include "engine/admin/command.h"
+#include "wal/wal.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -79,6 +80,7 @@ void ab_row_link(ab_out *out, const ab_link_status *link)
 typedef struct summary {
     uint64_t streams;
     uint64_t streams_bad;
+    uint64_t entries; /* in the log */
     uint64_t syncs;
     uint64_t syncs_bad;
     uint64_t lag_entries; /* of the slowest */
@@ -91,6 +93,7 @@ static bool sum_stream(void *arg, const ab_stream_status *stream)
     summary *s = arg;
     s->streams++;
     s->streams_bad += stream->code != AB_OK;
+    s->entries += stream->logged > stream->base ? stream->logged - stream->base : 0;
     s->code = s->code != AB_OK ? s->code : stream->code;
     return true;
 }
@@ -106,7 +109,7 @@ static bool sum_sync(void *arg, const ab_sync_status *sync)
     return true;
 }
 
-void ab_row_group(ab_out *out, const ab_group *group)
+void ab_row_group(ab_out *out, const ab_group *group, const ab_wal_group_size *size)
 {
     ab_group_status s;
     summary sum = {0};
@@ -135,6 +138,11 @@ void ab_row_group(ab_out *out, const ab_group *group)
     ab_out_code(out, "bad_code", sum.code);
     ab_out_uint(out, "lag_entries", sum.lag_entries);
     ab_out_uint(out, "lag_ms", sum.lag_ms);
+    if (size != NULL) {
+        ab_out_uint(out, "entries", sum.entries);
+        ab_out_uint(out, "log_blocks", size->blocks);
+        ab_out_uint(out, "log_bytes", size->bytes);
+    }
     ab_out_end(out);
 }
 

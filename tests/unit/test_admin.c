@@ -202,6 +202,10 @@ START_TEST(every_command_answers)
     ck_assert_uint_eq(expect_answer(fd, "AB_OK", "group"), 1);
     ask(fd, 1, "status", "group", 1);
     ck_assert_uint_eq(expect_answer(fd, "AB_OK", "node"), 1);
+    ask(fd, 1, "groups", NULL, 0);
+    ck_assert_uint_eq(expect_answer(fd, "AB_OK", "group"), 1);
+    ask(fd, 1, "groups", "group", 99);
+    expect_answer(fd, "AB_ENOTFOUND", "node");
     ask(fd, 1, "peers", NULL, 0);
     expect_answer(fd, "AB_OK", "link");
     ask(fd, 1, "metrics", NULL, 0);

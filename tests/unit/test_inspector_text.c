@@ -142,6 +142,53 @@ START_TEST(tables)
 }
 END_TEST
 
+static char *printed(const table *t)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *file = open_memstream(&text, &size);
+    ck_assert(table_print(t, file));
+    fclose(file);
+    return text;
+}
+
+START_TEST(tables_fit_the_terminal)
+{
+    static const char *const heads[] = {"NAME", ">COUNT", "WHAT"};
+    table *t = table_new(heads, 3);
+    table_text(t, "sensors of the north");
+    table_count(t, 66667);
+    table_text(
+        t,
+        "\xc2\xb5\xc2\xb5\xc2\xb5\xc2\xb5\xc2\xb5\xc2\xb5\xc2\xb5\xc2\xb5\xc2\xb5\xc2\xb5\xc2\xb5\xc2\xb5");
+    setenv("COLUMNS", "42", 1);
+    char *text = printed(t);
+    ck_assert_str_eq(
+        text,
+        "NAME                   COUNT  WHAT\n"
+        "sensors of the north  66,667  "
+        "\xc2\xb5\xc2\xb5\xc2\xb5\xc2\xb5\xc2\xb5\xc2\xb5\xc2\xb5\xc2\xb5\xc2\xb5\xc2\xb5\xc2\xb5\xc2\xb5\n");
+    free(text);
+    setenv("COLUMNS", "32", 1);
+    text = printed(t);
+    ck_assert_str_eq(text,
+                     "NAME          COUNT  WHAT\n"
+                     "sensors of~  66,667  "
+                     "\xc2\xb5\xc2\xb5\xc2\xb5\xc2\xb5\xc2\xb5\xc2\xb5\xc2\xb5\xc2\xb5\xc2\xb5\xc2\xb5~\n");
+    free(text);
+    setenv("COLUMNS", "20", 1); /* too narrow for any table of it */
+    text = printed(t);
+    ck_assert_ptr_nonnull(strstr(text, "NAME   sensors of the north\nCOUNT  66,667\nWHAT   "));
+    free(text);
+    setenv("COLUMNS", "0", 1); /* as wide as it is */
+    text = printed(t);
+    ck_assert_ptr_nonnull(strstr(text, "sensors of the north  66,667  "));
+    free(text);
+    unsetenv("COLUMNS");
+    table_free(t);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("inspector_text");
@@ -152,6 +199,7 @@ int main(void)
     tcase_add_test(tc, units);
     tcase_add_test(tc, clocks);
     tcase_add_test(tc, tables);
+    tcase_add_test(tc, tables_fit_the_terminal);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

@@ -168,6 +168,51 @@ START_TEST(failing_allocations)
 }
 END_TEST
 
+typedef struct sizes {
+    ab_wal_group_size of[4];
+    size_t count;
+    size_t stop_after;
+} sizes;
+
+static bool take_size(void *arg, const ab_wal_group_size *size)
+{
+    sizes *s = arg;
+    ck_assert_uint_lt(s->count, 4);
+    s->of[s->count++] = *size;
+    return s->count != s->stop_after;
+}
+
+START_TEST(sizes_of_groups)
+{
+    sizes s = {.count = 0};
+    ck_assert_int_eq(wt_append(wal, UINT64_MAX, first_stream, 1, 20), AB_OK);
+    for (uint32_t i = 0; i < 2500; i++) { /* more than the walk looks at in one transaction */
+        ck_assert_int_eq(wt_append(wal, 7, first_stream, 1, 20), AB_OK);
+    }
+    ck_assert_int_eq(ab_wal_group_sizes(wal, 0, take_size, &s), AB_OK);
+    ck_assert_uint_eq(s.count, 4);
+    ck_assert_uint_eq(s.of[0].group, 1);
+    ck_assert_uint_eq(s.of[0].blocks, 5);
+    ck_assert_uint_eq(s.of[1].group, 5);
+    ck_assert_uint_eq(s.of[1].blocks, 1);
+    ck_assert_uint_eq(s.of[2].group, 7);
+    ck_assert_uint_eq(s.of[2].blocks, 2500);
+    ck_assert_uint_ge(s.of[2].bytes, 2500 * (AB_BLOCK_HEADER + 20));
+    ck_assert_uint_lt(s.of[2].bytes, 2500 * (AB_BLOCK_HEADER + 40));
+    ck_assert_uint_eq(s.of[3].group, UINT64_MAX);
+    s = (sizes){.count = 0};
+    ck_assert_int_eq(ab_wal_group_sizes(wal, 5, take_size, &s), AB_OK);
+    ck_assert_uint_eq(s.count, 1);
+    ck_assert_uint_eq(s.of[0].blocks, 1);
+    s = (sizes){.count = 0};
+    ck_assert_int_eq(ab_wal_group_sizes(wal, 6, take_size, &s), AB_OK);
+    ck_assert_uint_eq(s.count, 0);
+    s = (sizes){.count = 0, .stop_after = 2};
+    ck_assert_int_eq(ab_wal_group_sizes(wal, 0, take_size, &s), AB_OK);
+    ck_assert_uint_eq(s.count, 2);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("wal_walk");
@@ -178,6 +223,7 @@ int main(void)
     tcase_add_test(tc, trimmed_meanwhile);
     tcase_add_test(tc, what_is_appended_meanwhile_is_not_walked);
     tcase_add_test(tc, failing_allocations);
+    tcase_add_test(tc, sizes_of_groups);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

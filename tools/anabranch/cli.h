@@ -35,6 +35,8 @@ typedef struct options {
     uint64_t limit;
     uint64_t bytes;
     uint64_t timeout_ms;
+    uint64_t watch_ms; /* 0: once */
+    uint64_t count;    /* runs of --watch; 0: until a signal */
 } options;
 
 /* Reads argv[1] and on; argv[0] is the command. @return EXIT_FINE; EXIT_USAGE (said why on stderr); EXIT_WRONG (a
@@ -71,5 +73,19 @@ const char *code_words(const char *name);
 
 /* Prints the problems, or `fine`; as JSON the whole report instead. @return exit code */
 int report_end(report *r, const options *o, const char *fine);
+
+/* A command that asks every node the same and reports on the answers. */
+typedef struct inquiry {
+    const command *command;
+    void (*ask)(const options *o, query *q); /* completes the query, whose command is the command's name */
+    row_fn seen;                             /* each row as it comes, with a progress; may be NULL */
+    void (*judge)(report *r, const json_t *answer,
+                  const options *o);                  /* adds problems; may change the answer */
+    void (*print)(const report *r, const options *o); /* tables */
+    const char *fine;                                 /* what to say if there is no problem */
+} inquiry;
+
+/* Carries it out, --watch included. argc and argv as the command got them. @return exit code */
+int inquire(const inquiry *i, int argc, char **argv);
 
 #endif

@@ -2,6 +2,7 @@
 /* `anabranch digest`: compares the data of replicas, and waits for those that are still behind. Main thread. */
 #include "tools/anabranch/cli.h"
 #include "tools/anabranch/table.h"
+#include "tools/anabranch/watch.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -362,37 +363,46 @@ static void print_table(const report *r)
 
 extern const command command_digest; /* below */
 
-static int run(int argc, char **argv)
+static int once(const options *o, void *arg)
 {
-    options o;
     report r;
-    int result = options_read(&o, &command_digest, argc, argv);
-    if (result != EXIT_FINE || !report_new(&r, "digest")) {
-        options_free(&o);
-        return result < 0 ? EXIT_FINE : result != EXIT_FINE ? result : EXIT_WRONG;
+    (void)arg;
+    if (!report_new(&r, "digest")) {
+        return EXIT_WRONG;
     }
     json_t *groups = json_array();
-    if (!ask_until_still(&r, &o) || groups == NULL) {
+    if (!ask_until_still(&r, o) || groups == NULL) {
         report_problem(&r, "out of memory");
     }
     node_problems(&r);
     each_group(&r, say, &r);
     each_group(&r, add_json, groups);
     json_object_set_new(r.root, "groups", groups);
-    if (!o.json) {
+    if (!o->json) {
         print_table(&r);
     }
-    result = report_end(&r, &o, o.data_count > 1 ? "All replicas are equal." : "Only one replica was asked.");
+    int result =
+        report_end(&r, o, o->data_count > 1 ? "All replicas are equal." : "Only one replica was asked.");
     report_free(&r);
-    options_free(&o);
     return result;
+}
+
+static int run(int argc, char **argv)
+{
+    options o;
+    int result = options_read(&o, &command_digest, argc, argv);
+    if (result == EXIT_FINE) {
+        result = watch(&o, once, NULL);
+    }
+    options_free(&o);
+    return result < 0 ? EXIT_FINE : result;
 }
 
 const command command_digest = {
     .name = "digest",
     .summary = "compare the data of replicas",
     .run = run,
-    .options = OPTION_NODES | OPTION_GROUP | OPTION_TIMEOUT | OPTION_JSON,
+    .options = OPTION_NODES | OPTION_GROUP | OPTION_TIMEOUT | OPTION_WATCH | OPTION_JSON,
     .usage = "--data DIR --data DIR... [OPTION...]",
     .about = "Asks each node for the digest of its state machine and for the frontier it stands for. "
              "Replicas with\n"

@@ -44,6 +44,7 @@ static void add_link(table *t, const json_t *answer, const json_t *link)
     table_format(t, "%" PRIu64, row_uint(json_object_get(answer, "node"), "node_id"));
     table_format(t, "%" PRIu64, peer);
     table_text(t, up ? "up" : "down");
+    table_style(t, up ? STYLE_GOOD : STYLE_BAD);
     table_text(t, row_text(link, "address"));
     table_bytes(t, row_uint(link, "sent_bytes"));
     table_bytes(t, row_uint(link, "received_bytes"));
@@ -81,8 +82,9 @@ static bool noteworthy(const json_t *sync)
     return !row_good(sync, "code") || row_uint(sync, "lag_entries") > 0;
 }
 
-static void node_problems(report *r, const json_t *answer)
+static void node_problems(report *r, const json_t *answer, const options *o)
 {
+    (void)o;
     char name[512];
     size_t i;
     json_t *row;
@@ -112,7 +114,7 @@ static void node_problems(report *r, const json_t *answer)
     }
 }
 
-static void print_peers(const report *r, bool all)
+static void print_peers(const report *r, const options *o)
 {
     table *links = table_new(link_heads, COLUMNS(link_heads));
     table *syncs = table_new(sync_heads, COLUMNS(sync_heads));
@@ -126,7 +128,7 @@ static void print_peers(const report *r, bool all)
         }
         json_array_foreach(json_object_get(answer, "syncs"), k, row)
         {
-            if (all || noteworthy(row)) {
+            if (o->all || noteworthy(row)) {
                 add_sync(syncs, answer, row);
             }
         }
@@ -147,36 +149,20 @@ extern const command command_peers; /* below */
 
 static int run(int argc, char **argv)
 {
-    options o;
-    report r;
-    int result = options_read(&o, &command_peers, argc, argv);
-    if (result != EXIT_FINE || !report_new(&r, "peers")) {
-        options_free(&o);
-        return result < 0 ? EXIT_FINE : result != EXIT_FINE ? result : EXIT_WRONG;
-    }
-    query q = {.command = "peers", .group = o.group};
-    for (size_t i = 0; i < o.data_count; i++) {
-        json_t *answer = report_ask(&r, o.data[i], &q, NULL, NULL);
-        if (answer != NULL) {
-            node_problems(&r, answer);
-        } else {
-            report_problem(&r, "out of memory");
-        }
-    }
-    if (!o.json) {
-        print_peers(&r, o.all);
-    }
-    result = report_end(&r, &o, "All links are up.");
-    report_free(&r);
-    options_free(&o);
-    return result;
+    static const inquiry asked = {
+        .command = &command_peers,
+        .judge = node_problems,
+        .print = print_peers,
+        .fine = "All links are up.",
+    };
+    return inquire(&asked, argc, argv);
 }
 
 const command command_peers = {
     .name = "peers",
     .summary = "links between the nodes, and how far each peer is behind",
     .run = run,
-    .options = OPTION_NODES | OPTION_GROUP | OPTION_ALL | OPTION_JSON,
+    .options = OPTION_NODES | OPTION_GROUP | OPTION_ALL | OPTION_WATCH | OPTION_JSON,
     .usage = "--data DIR... [OPTION...]",
     .about = "Columns: BEHIND entries that the peer has not confirmed as stored durably; OLDEST age of the "
              "oldest of\n"

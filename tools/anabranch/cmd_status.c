@@ -46,6 +46,7 @@ static void add_node(table *t, const json_t *answer)
     node_of(t, node);
     table_text(t, row_text(answer, "data"));
     table_text(t, node == NULL ? "unreadable" : running ? "running" : "stopped");
+    table_style(t, running && node != NULL ? STYLE_GOOD : STYLE_BAD);
     if (running && node != NULL) {
         table_duration(t, row_uint(node, "uptime_ms"));
         table_format(t, "%" PRIu64 "/%" PRIu64, row_uint(node, "peers_up"), row_uint(node, "peers"));
@@ -79,6 +80,7 @@ static void add_group(table *t, const json_t *node, const json_t *group)
         table_text(t, "");
     }
     table_count(t, row_uint(group, "quarantined"));
+    table_style(t, row_uint(group, "quarantined") > 0 ? STYLE_BAD : STYLE_PLAIN);
 }
 
 static void add_stream(table *t, const json_t *node, const json_t *stream)
@@ -125,8 +127,9 @@ static void group_problems(report *r, const char *name, const json_t *group)
     }
 }
 
-static void node_problems(report *r, const json_t *answer)
+static void node_problems(report *r, const json_t *answer, const options *o)
 {
+    (void)o;
     const json_t *node = json_object_get(answer, "node");
     char name[512];
     size_t i;
@@ -178,8 +181,9 @@ static void print_rows(const report *r, const char *const *heads, size_t columns
     table_free(t);
 }
 
-static void print_status(const report *r)
+static void print_status(const report *r, const options *o)
 {
+    (void)o;
     table *t = table_new(node_heads, COLUMNS(node_heads));
     size_t i;
     json_t *answer;
@@ -194,40 +198,30 @@ static void print_status(const report *r)
     putchar('\n');
 }
 
+static void ask(const options *o, query *q)
+{
+    q->detail = o->streams;
+}
+
 extern const command command_status; /* below */
 
 static int run(int argc, char **argv)
 {
-    options o;
-    report r;
-    int result = options_read(&o, &command_status, argc, argv);
-    if (result != EXIT_FINE || !report_new(&r, "status")) {
-        options_free(&o);
-        return result < 0 ? EXIT_FINE : result != EXIT_FINE ? result : EXIT_WRONG;
-    }
-    query q = {.command = "status", .group = o.group, .detail = o.streams};
-    for (size_t i = 0; i < o.data_count; i++) {
-        json_t *answer = report_ask(&r, o.data[i], &q, NULL, NULL);
-        if (answer != NULL) {
-            node_problems(&r, answer);
-        } else {
-            report_problem(&r, "out of memory");
-        }
-    }
-    if (!o.json) {
-        print_status(&r);
-    }
-    result = report_end(&r, &o, "No problems.");
-    report_free(&r);
-    options_free(&o);
-    return result;
+    static const inquiry asked = {
+        .command = &command_status,
+        .ask = ask,
+        .judge = node_problems,
+        .print = print_status,
+        .fine = "No problems.",
+    };
+    return inquire(&asked, argc, argv);
 }
 
 const command command_status = {
     .name = "status",
     .summary = "nodes and their groups, and what is wrong with them",
     .run = run,
-    .options = OPTION_NODES | OPTION_GROUP | OPTION_STREAMS | OPTION_JSON,
+    .options = OPTION_NODES | OPTION_GROUP | OPTION_STREAMS | OPTION_WATCH | OPTION_JSON,
     .usage = "--data DIR... [OPTION...]",
     .about = "Columns: APPLY blocks logged and not yet given to the state machine; BEHIND entries that the "
              "slowest\n"

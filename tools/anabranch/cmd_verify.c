@@ -2,28 +2,19 @@
 /* `anabranch verify`: walks whole logs and lists what is wrong. Main thread. */
 #include "tools/anabranch/cli.h"
 #include "tools/anabranch/table.h"
+#include "tools/anabranch/terminal.h"
 #include "tools/anabranch/text.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 static const char *const fault_heads[] = {"DATA", ">GROUP", "STREAM", ">FIRST", ">LAST", "CODE", "WHAT"};
 
-/* One line on a terminal that is written over. */
 static bool on_row(void *arg, json_t *row)
 {
-    const char *const *data_dir_at = arg;
-    const char *data_dir = *data_dir_at;
-    if (row_is(row, "progress") && isatty(STDERR_FILENO)) {
-        char name[128];
-        char done[32];
-        char total[32];
-        text_quote(data_dir, strlen(data_dir), name, sizeof name);
-        text_count(row_uint(row, "blocks"), done, sizeof done);
-        text_count(row_uint(row, "total"), total, sizeof total);
-        fprintf(stderr, "\r%s: %s of about %s blocks\033[K", name, done, total);
+    if (row_is(row, "progress")) {
+        progress_show(arg, row_uint(row, "blocks"), row_uint(row, "total"), "blocks");
     }
     return true;
 }
@@ -72,8 +63,17 @@ static void print_counts(const report *r)
     }
 }
 
-static void node_problems(report *r, const json_t *answer)
+static void print_verified(const report *r, const options *o)
 {
+    (void)o;
+    print_faults(r);
+    print_counts(r);
+}
+
+static void node_problems(report *r, const json_t *answer, const options *o)
+{
+    (void)o;
+    progress_clear();
     const json_t *verified = json_object_get(answer, "verified");
     uint64_t faults = row_uint(verified, "faults");
     if (faults > 0) {
@@ -92,33 +92,13 @@ extern const command command_verify; /* below */
 
 static int run(int argc, char **argv)
 {
-    options o;
-    report r;
-    int result = options_read(&o, &command_verify, argc, argv);
-    if (result != EXIT_FINE || !report_new(&r, "verify")) {
-        options_free(&o);
-        return result < 0 ? EXIT_FINE : result != EXIT_FINE ? result : EXIT_WRONG;
-    }
-    query q = {.command = "verify"};
-    for (size_t i = 0; i < o.data_count; i++) {
-        json_t *answer = report_ask(&r, o.data[i], &q, on_row, &o.data[i]);
-        if (isatty(STDERR_FILENO)) {
-            fprintf(stderr, "\r\033[K");
-        }
-        if (answer != NULL) {
-            node_problems(&r, answer);
-        } else {
-            report_problem(&r, "out of memory");
-        }
-    }
-    if (!o.json) {
-        print_faults(&r);
-        print_counts(&r);
-    }
-    result = report_end(&r, &o, NULL);
-    report_free(&r);
-    options_free(&o);
-    return result;
+    static const inquiry asked = {
+        .command = &command_verify,
+        .seen = on_row,
+        .judge = node_problems,
+        .print = print_verified,
+    };
+    return inquire(&asked, argc, argv);
 }
 
 const command command_verify = {

@@ -17,7 +17,9 @@ enum {
     OPTION_STREAMS = 1u << 4,
     OPTION_RANGE = 1u << 5, /* --stream, --from, --to, --limit, --bytes */
     OPTION_TIMEOUT = 1u << 6,
-    OPTION_FILES = 1u << 7 /* arguments that are no options: at least one */
+    OPTION_FILES = 1u << 7, /* arguments that are no options: at least one */
+    OPTION_WORDS = 1u << 8, /* the same, or none */
+    OPTION_WATCH = 1u << 9  /* --watch, --count */
 };
 
 typedef struct command {

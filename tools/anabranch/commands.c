@@ -6,10 +6,12 @@
 #include <string.h>
 
 extern const command command_status;
+extern const command command_groups;
 extern const command command_peers;
 extern const command command_log;
 extern const command command_verify;
 extern const command command_digest;
+extern const command command_metrics;
 extern const command command_config;
 
 /* It reads its options itself. */
@@ -20,8 +22,8 @@ static const command command_bench = {
 };
 
 const command *const commands[] = {
-    &command_status, &command_peers,  &command_log,   &command_verify,
-    &command_digest, &command_config, &command_bench, NULL,
+    &command_status, &command_groups,  &command_peers,  &command_log,   &command_verify,
+    &command_digest, &command_metrics, &command_config, &command_bench, NULL,
 };
 
 const command *command_find(const char *name)

@@ -100,6 +100,7 @@ static bool collect_group(void *arg, uint64_t group)
 typedef struct stream_sum {
     uint32_t node_id;
     uint64_t streams;
+    uint64_t entries;    /* in the log */
     ab_stream_state own; /* of this node, latest epoch */
     json_t *frontier;    /* stream: last */
     json_t *rows;        /* of type stream; NULL: not wanted */
@@ -112,6 +113,7 @@ static bool sum_stream(void *arg, uint64_t group, const ab_stream_state *state)
     char text[32];
     (void)group;
     sum->streams++;
+    sum->entries += state->last > state->base ? state->last - state->base : 0;
     if (state->stream.node == sum->node_id && state->stream.epoch >= sum->own.stream.epoch) {
         sum->own = *state;
     }
@@ -149,6 +151,22 @@ static const char *group_identity(work *w, uint64_t group, char name[IDENTITY_SI
     return tab + 1;
 }
 
+static bool take_size(void *arg, const ab_wal_group_size *size)
+{
+    *(ab_wal_group_size *)arg = *size;
+    return true;
+}
+
+/* What `groups` tells beyond `status`. */
+static void add_size(work *w, const stream_sum *sum, json_t *row)
+{
+    ab_wal_group_size size = {0};
+    (void)ab_wal_group_sizes(w->s->wal, sum->group, take_size, &size);
+    json_object_set_new(row, "entries", json_uint(sum->entries));
+    json_object_set_new(row, "log_blocks", json_uint(size.blocks));
+    json_object_set_new(row, "log_bytes", json_uint(size.bytes));
+}
+
 static json_t *group_row(work *w, const stream_sum *sum)
 {
     char name[IDENTITY_SIZE];
@@ -180,10 +198,43 @@ static int group_status(work *w, stream_sum *sum)
 {
     sum->rows = w->q->detail ? json_array() : NULL;
     int code = ab_wal_streams(w->s->wal, sum->group, sum_stream, sum);
-    if (code == AB_OK && emit(w, group_row(w, sum))) {
+    json_t *row = group_row(w, sum);
+    if (row != NULL && strcmp(w->q->command, "groups") == 0) {
+        add_size(w, sum, row);
+    }
+    if (code != AB_OK) {
+        json_decref(row);
+    } else if (emit(w, row)) {
         emit_stream_rows(w, sum->rows);
     }
     json_decref(sum->rows);
+    return ended(w, code);
+}
+
+static bool emit_metric(work *w, const char *name, const char *help, uint64_t value, uint64_t group)
+{
+    return emit(w,
+                json_pack("{s:s, s:s, s:s, s:b, s:f, s:o, s:i}", "type", "metric", "name", name, "help", help,
+                          "counter", 0, "value", (double)value, "group", json_uint(group), "peer", 0));
+}
+
+/* Names and help are those of the engine's metrics. */
+static bool node_metrics(work *w)
+{
+    ab_wal_usage usage;
+    ab_wal_usage_get(w->s->wal, &usage);
+    return emit_metric(w, "log_used_bytes", "Bytes of the log in use.", usage.used_bytes, 0);
+}
+
+static int group_metrics(work *w, stream_sum *sum)
+{
+    uint64_t quarantined = 0;
+    int code = ab_wal_state_each(w->s->wal, sum->group, (ab_bytes){KEY_QUARANTINE, strlen(KEY_QUARANTINE)},
+                                 count_state, &quarantined);
+    if (code == AB_OK) {
+        emit_metric(w, "group_quarantined", "Entries the state machine refused for good.", quarantined,
+                    sum->group);
+    }
     return ended(w, code);
 }
 
@@ -312,10 +363,12 @@ int offline_ask(source *s, const query *q, row_fn fn, void *arg)
     state_text(s->wal, 0, KEY_NODE, id, sizeof id);
     work w = {.s = s, .q = q, .fn = fn, .arg = arg, .node_id = (uint32_t)strtoul(id, NULL, 10)};
     int code;
-    if (strcmp(q->command, "status") == 0) {
+    if (strcmp(q->command, "status") == 0 || strcmp(q->command, "groups") == 0) {
         code = emit_node(&w) ? each_group(&w, group_status) : ended(&w, AB_OK);
     } else if (strcmp(q->command, "digest") == 0) {
         code = emit_node(&w) ? each_group(&w, group_digest) : ended(&w, AB_OK);
+    } else if (strcmp(q->command, "metrics") == 0) {
+        code = emit_node(&w) && node_metrics(&w) ? each_group(&w, group_metrics) : ended(&w, AB_OK);
     } else if (strcmp(q->command, "log") == 0) {
         code = walk_log(&w);
     } else if (strcmp(q->command, "verify") == 0) {

@@ -24,6 +24,8 @@ static const option_text entries[] = {
     {"limit", "N", OPTION_RANGE, "at most so many entries of each node"},
     {"bytes", "N", OPTION_RANGE, "show so many bytes of each payload (40; at most 65536)"},
     {"timeout", "S", OPTION_TIMEOUT, "wait so long for replicas that are still behind (10)"},
+    {"watch", "[S]", OPTION_WATCH, "again every S seconds (2)"},
+    {"count", "N", OPTION_WATCH, "with --watch: so many times"},
     {"json", NULL, OPTION_JSON, "print JSON instead"},
     {"help", NULL, 0, "this text"},
 };
@@ -134,6 +136,7 @@ static int take(options *o, const char *name, const char *value)
                        : strcmp(name, "to") == 0    ? &o->to
                        : strcmp(name, "limit") == 0 ? &o->limit
                        : strcmp(name, "bytes") == 0 ? &o->bytes
+                       : strcmp(name, "count") == 0 ? &o->count
                                                     : NULL;
     if (number != NULL) {
         return take_number(o, name, value, number);
@@ -149,6 +152,12 @@ static int take(options *o, const char *name, const char *value)
         return o->one_stream ? EXIT_FINE
                              : usage(o, "--stream", "needs NODE.EPOCH, as `anabranch log` shows it");
     }
+    if (strcmp(name, "watch") == 0) {
+        o->watch_ms = 2000;
+        return value == NULL || (read_seconds(value, &o->watch_ms) && o->watch_ms >= 10)
+                   ? EXIT_FINE
+                   : usage(o, "--watch", "needs seconds, 0.01 to 86400");
+    }
     if (strcmp(name, "timeout") == 0) {
         return read_seconds(value, &o->timeout_ms) ? EXIT_FINE
                                                    : usage(o, "--timeout", "needs seconds, 0 to 86400");
@@ -162,7 +171,7 @@ static int take(options *o, const char *name, const char *value)
 static int take_files(options *o, unsigned allowed, int argc, char **argv)
 {
     for (int i = optind; i < argc; i++) {
-        if ((allowed & OPTION_FILES) == 0) {
+        if ((allowed & (OPTION_FILES | OPTION_WORDS)) == 0) {
             return usage(o, argv[i], "not expected here; name a data directory with --data");
         }
         if (o->file_count == CLI_NODES_MAX) {
@@ -180,6 +189,22 @@ static int take_files(options *o, unsigned allowed, int argc, char **argv)
     return EXIT_FINE;
 }
 
+/* [VALUE] may be left out; then it is given as --option=VALUE or as a number that follows. */
+static int argument_of(const option_text *entry)
+{
+    return entry->value == NULL     ? no_argument
+           : entry->value[0] == '[' ? optional_argument
+                                    : required_argument;
+}
+
+/* The value of an option that may do without: the next argument, if that is a number. */
+static const char *optional_value(int argc, char **argv)
+{
+    return optarg == NULL && optind < argc && argv[optind][0] >= '0' && argv[optind][0] <= '9'
+               ? argv[optind++]
+               : optarg;
+}
+
 int options_read(options *o, const command *c, int argc, char **argv)
 {
     struct option long_options[ENTRY_COUNT + 1];
@@ -190,7 +215,7 @@ int options_read(options *o, const command *c, int argc, char **argv)
         if (entries[i].group == 0 || (entries[i].group & c->options) != 0) {
             shown[count] = &entries[i];
             long_options[count++] =
-                (struct option){.name = entries[i].name, .has_arg = entries[i].value != NULL};
+                (struct option){.name = entries[i].name, .has_arg = argument_of(&entries[i])};
         }
     }
     long_options[count] = (struct option){0};
@@ -213,7 +238,9 @@ int options_read(options *o, const command *c, int argc, char **argv)
         if (found == '?') {
             return usage(o, argv[optind - 1], "not an option of this command");
         }
-        result = take(o, shown[index]->name, optarg);
+        const char *value =
+            argument_of(shown[index]) == optional_argument ? optional_value(argc, argv) : optarg;
+        result = take(o, shown[index]->name, value);
     }
     return result;
 }

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A report over several nodes, as a JSON document that the tables are made from. Main thread. */
 #include "tools/anabranch/cli.h"
+#include "tools/anabranch/terminal.h"
 #include "tools/anabranch/text.h"
+#include "tools/anabranch/watch.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -137,7 +139,8 @@ int report_end(report *r, const options *o, const char *fine)
     size_t count = json_array_size(r->problems);
     if (o->json) {
         json_object_set_new(r->root, "ok", json_boolean(count == 0));
-        if (json_dumpf(r->root, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII) != 0) {
+        size_t layout = o->watch_ms > 0 ? JSON_COMPACT : JSON_INDENT(2); /* --watch: a document per line */
+        if (json_dumpf(r->root, stdout, layout | JSON_ENSURE_ASCII) != 0) {
             complain("the output cannot be written");
             return EXIT_WRONG;
         }
@@ -151,10 +154,53 @@ int report_end(report *r, const options *o, const char *fine)
         char quoted[2048];
         const char *text = json_string_value(problem);
         text_quote(text, strlen(text), quoted, sizeof quoted);
-        printf("%s%s\n", i == 0 ? "Problems:\n  " : "  ", quoted);
+        if (i == 0) {
+            printf("%sProblems:%s\n", terminal_begin(STYLE_BAD), terminal_end(STYLE_BAD));
+        }
+        printf("  %s\n", quoted);
     }
     if (count == 0 && fine != NULL) {
-        printf("%s\n", fine);
+        printf("%s%s%s\n", terminal_begin(STYLE_GOOD), fine, terminal_end(STYLE_GOOD));
     }
     return count == 0 ? EXIT_FINE : EXIT_WRONG;
+}
+
+static int inquire_once(const options *o, void *arg)
+{
+    const inquiry *i = arg;
+    report r;
+    query q = {.command = i->command->name, .group = o->group};
+    if (!report_new(&r, i->command->name)) {
+        return EXIT_WRONG;
+    }
+    if (i->ask != NULL) {
+        i->ask(o, &q);
+    }
+    for (size_t k = 0; k < o->data_count; k++) {
+        progress p = {.name = o->data[k]};
+        json_t *answer = report_ask(&r, o->data[k], &q, i->seen, &p);
+        if (answer != NULL) {
+            i->judge(&r, answer, o);
+        } else {
+            report_problem(&r, "out of memory");
+        }
+    }
+    if (!o->json) {
+        i->print(&r, o);
+    }
+    int result = report_end(&r, o, i->fine);
+    report_free(&r);
+    return result;
+}
+
+int inquire(const inquiry *i, int argc, char **argv)
+{
+    options o;
+    int result = options_read(&o, i->command, argc, argv);
+    if (result == EXIT_FINE) {
+        inquiry copy = *i;
+        result = watch(&o, inquire_once, &copy);
+    }
+    options_free(&o);
+    return result < 0 ? EXIT_FINE : result;
 }

@@ -3,6 +3,8 @@
 #ifndef ANABRANCH_TOOLS_TABLE_H
 #define ANABRANCH_TOOLS_TABLE_H
 
+#include "tools/anabranch/terminal.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -23,9 +25,13 @@ void table_bytes(table *t, uint64_t bytes);
 void table_duration(table *t, uint64_t ms);
 void table_format(table *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* How the latest cell looks where there are colours. */
+void table_style(table *t, style s);
+
 size_t table_rows(const table *t);
 
-/* @return false: memory had run out and nothing was printed */
+/* As wide as terminal_columns() allows: text is cut first; what is too wide even so is printed as lines of "head: cell".
+ * @return false: memory had run out and nothing was printed */
 bool table_print(const table *t, FILE *out);
 
 #endif
