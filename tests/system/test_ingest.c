@@ -390,6 +390,8 @@ START_TEST(log_is_full)
     }
     ck_assert_int_eq(answer.status, 503);
     ck_assert_uint_eq(answer.retry_after, 10);
+    get("/ready", 503);
+    ck_assert_ptr_nonnull(strstr(answer.body, "takes no writes"));
     get("/health", 503);
     ck_assert_ptr_nonnull(strstr(answer.body, "\"status\":\"fail\""));
     get("/export", 200);

@@ -19,6 +19,9 @@ static const ab_route routes[] = {
     {"/export", "GET", ab_http_export, false, false},
     {"/digest", "GET", ab_http_digest, false, false},
     {"/health", "GET, HEAD", ab_http_health, true, false},
+    {"/ready", "GET, HEAD", ab_http_ready, true, false},
+    {"/ping", "GET, HEAD", ab_http_ping, true, false},
+    {"/metrics", "GET, HEAD", ab_http_metrics, true, false},
 };
 
 int ab_http_suspend(ab_request *request)
@@ -182,6 +185,7 @@ int ab_http_start(const ab_http_options *options, ab_http **out, ab_message *mes
         return AB_ENOMEM;
     }
     http->options = options;
+    http->started = time(NULL);
     int code = ab_listen(options->settings->http_host, (uint16_t)options->settings->http_port,
                          options->insecure, &http->listen_fd, &http->port, message);
     if (code != AB_OK) {

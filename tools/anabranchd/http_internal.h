@@ -13,6 +13,7 @@
 #include <microhttpd.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <time.h>
 
 /* Upper bounds of the buckets of durations, in microseconds; one more bucket takes the rest. */
 #define AB_HTTP_BUCKETS 13u
@@ -40,6 +41,7 @@ struct ab_http {
     atomic_bool draining;
     _Atomic uint64_t body_bytes; /* held by requests */
     ab_http_counters counters;
+    time_t started;
     pthread_mutex_t lock; /* guards suspended */
     pthread_cond_t idle;
     size_t suspended; /* requests that wait for completions */
@@ -144,7 +146,12 @@ bool ab_http_may(const ab_request *request);
 enum MHD_Result ab_http_write(ab_request *request);
 enum MHD_Result ab_http_write_v2(ab_request *request);
 enum MHD_Result ab_http_health(ab_request *request);
+enum MHD_Result ab_http_ready(ab_request *request);
+enum MHD_Result ab_http_ping(ab_request *request);
 enum MHD_Result ab_http_digest(ab_request *request);
 enum MHD_Result ab_http_export(ab_request *request);
+
+/* http_metrics.c */
+enum MHD_Result ab_http_metrics(ab_request *request);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* GET /health, /digest and /export. libmicrohttpd's threads; on_flushed() on apply threads. */
+/* GET /health, /ready, /ping, /digest and /export. libmicrohttpd's threads; on_flushed() on apply threads. */
 #include "tools/anabranchd/http_internal.h"
 
 #include <stdio.h>
@@ -19,6 +19,52 @@ enum MHD_Result ab_http_health(ab_request *request)
                   ab_version(), "node_id", (json_int_t)status.node_id, "groups", (json_int_t)status.groups,
                   "peers", (json_int_t)status.peers, "peers_up", (json_int_t)status.peers_up);
     return ab_http_json(request, fine ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE, body);
+}
+
+/* Why writes of some series would be refused now; AB_OK if none. *name: the group, NULL: all of them. */
+static int refuses_writes(const ab_http_options *options, const char **name)
+{
+    ab_node_status node;
+    ab_node_get_status(options->node, &node);
+    *name = NULL;
+    for (size_t i = 0; i < options->shard_count && node.log_code == AB_OK; i++) {
+        ab_group_status group;
+        ab_group_get_status(options->shards[i].group, &group);
+        if (group.write_code != AB_OK) {
+            *name = ab_group_name(options->shards[i].group);
+            return group.write_code;
+        }
+    }
+    return node.log_code;
+}
+
+enum MHD_Result ab_http_ready(ab_request *request)
+{
+    const char *group = NULL;
+    int code = refuses_writes(request->http->options, &group);
+    if (code != AB_OK) {
+        char message[256];
+        snprintf(message, sizeof message, "%s%s%s: %s", group != NULL ? "group " : "the log",
+                 group != NULL ? group : "", " takes no writes", ab_strerror(code));
+        return ab_http_error(request, MHD_HTTP_SERVICE_UNAVAILABLE, message);
+    }
+    struct tm utc;
+    char started[32];
+    gmtime_r(&request->http->started, &utc);
+    strftime(started, sizeof started, "%Y-%m-%dT%H:%M:%SZ", &utc);
+    return ab_http_json(request, MHD_HTTP_OK, json_pack("{s:s,s:s}", "status", "ready", "started", started));
+}
+
+/* Clients of InfluxDB 1 look at the version to know what they may say: line protocol as 1.8 has it. */
+enum MHD_Result ab_http_ping(ab_request *request)
+{
+    struct MHD_Response *response = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+    if (response != NULL) {
+        MHD_add_response_header(response, "X-Influxdb-Version", "1.8.0");
+        MHD_add_response_header(response, "X-Influxdb-Build", "anabranchd");
+        MHD_add_response_header(response, "X-Anabranch-Version", ab_version());
+    }
+    return ab_http_queue(request, MHD_HTTP_NO_CONTENT, response);
 }
 
 static void on_flushed(void *arg, const ab_read_result *result)
@@ -165,6 +211,7 @@ static ssize_t on_export(void *arg, uint64_t position, char *out, size_t room)
     }
     size_t size = stream->size < room ? stream->size : room;
     memcpy(out, stream->text, size);
+    atomic_fetch_add_explicit(&stream->http->counters.exported_bytes, size, memory_order_relaxed);
     stream->text += size;
     stream->size -= size;
     return (ssize_t)size;
