@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The log thread, the only writer of the log: takes what has gathered while the last commit was in flight, seals,
  * commits once, and tells the cores. The shape of DESIGN's group commit: no timer, the disk sets the pace. */
+#include "engine/announce.h"
 #include "engine/batch.h"
 #include "engine/engine.h"
 
@@ -278,133 +279,6 @@ static gathered gather(ab_node *node, ab_batch *batch, uint64_t commit_due)
     return work;
 }
 
-static void note_logged(ab_node *node, const ab_batch_block *block)
-{
-    ab_group *group = block->group;
-    atomic_fetch_add_explicit(&node->counters.blocks_logged, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&node->counters.entries_logged, block->header.count, memory_order_relaxed);
-    atomic_fetch_add_explicit(&node->counters.bytes_logged, block->buf->size, memory_order_relaxed);
-    atomic_fetch_add_explicit(&group->logged_bytes, block->buf->size, memory_order_relaxed);
-    atomic_fetch_add_explicit(&group->logged_entries, block->header.count, memory_order_relaxed);
-    if (block->local) {
-        ab_append_logged(group, block->queued_bytes, block->header.count);
-    } else {
-        ab_append_merge_hlc(group, block->header.hlc_last);
-    }
-}
-
-/* Tells the core of one block. */
-static void announce_block(ab_node *node, const ab_batch_block *block, bool pinned)
-{
-    ab_block_info info;
-    ab_mark few[16];
-    ab_mark *marks = few;
-    if (block->header.mark_count > sizeof few / sizeof few[0]) {
-        marks = ab_alloc_patiently(node, block->header.mark_count * sizeof *marks);
-    }
-    ab_block_info_read(block->buf->data, &block->header, marks, &info);
-    while (!block->repair && ab_cache_put(&node->cache, block->header.group, info.stream, info.first,
-                                          block->buf, pinned) != AB_OK) {
-        ab_node_relieve(node); /* a pinned block is nowhere else yet */
-    }
-    ab_event event = {.type = block->repair ? AB_EV_REPAIRED : AB_EV_LOGGED, .block = &info};
-    (void)ab_group_step(block->group, &event);
-    if (!block->repair) {
-        note_logged(node, block);
-    }
-    if (marks != few) {
-        free(marks);
-    }
-}
-
-static bool same_stream(const ab_block_header *a, const ab_block_header *b)
-{
-    return a->group == b->group && a->node == b->node && a->epoch == b->epoch;
-}
-
-/* Tells the cores how far their streams survive a crash; runs of one stream make one event. */
-static void announce_durable(ab_node *node, const ab_batch *batch)
-{
-    for (size_t i = 0; i < batch->block_count; i++) {
-        const ab_batch_block *block = &batch->blocks[i];
-        ab_stream stream = {block->header.node, block->header.epoch};
-        if (node->config.durability == AB_DURABILITY_INTERVAL) {
-            ab_cache_unpin(&node->cache, block->header.group, stream, block->header.first);
-        }
-        bool more = i + 1 < batch->block_count && !batch->blocks[i + 1].repair &&
-                    same_stream(&block->header, &batch->blocks[i + 1].header);
-        if (!block->repair && !more) {
-            ab_event event = {.type = AB_EV_DURABLE, .mark = {stream, block->header.last}};
-            (void)ab_group_step(block->group, &event);
-        }
-    }
-}
-
-/* Between commits of interval durability new blocks are announced; a repair only ever after its commit, for it can be
- * read back from nowhere before. */
-static void announce_logged(ab_node *node, ab_batch *batch, bool committed)
-{
-    bool interval = node->config.durability == AB_DURABILITY_INTERVAL;
-    for (size_t i = 0; i < batch->announced && committed; i++) {
-        if (batch->blocks[i].repair) {
-            announce_block(node, &batch->blocks[i], false);
-        }
-    }
-    for (; batch->announced < batch->block_count; batch->announced++) {
-        const ab_batch_block *block = &batch->blocks[batch->announced];
-        if (committed || !block->repair) {
-            announce_block(node, block, interval && !committed);
-        }
-    }
-}
-
-/* A block that the log will not take. What follows it in its stream would not fit either: only that stream stops. */
-static void drop_block(ab_node *node, ab_batch *batch, const ab_wal_op *op, const char *why)
-{
-    size_t i = 0;
-    while (i < batch->block_count && batch->blocks[i].buf->data != op->data.data) {
-        i++;
-    }
-    if (i == batch->block_count) {
-        return;
-    }
-    ab_batch_block *block = &batch->blocks[i];
-    ab_node_log(node, AB_LOG_ERROR, "group %s: the log refused block %llu-%llu of stream %u.%u: %s",
-                block->group->name, (unsigned long long)block->header.first,
-                (unsigned long long)block->header.last, block->header.node, block->header.epoch, why);
-    if (block->local) {
-        pthread_mutex_lock(&block->group->append_lock);
-        block->group->append_code = AB_EINTERNAL;
-        pthread_mutex_unlock(&block->group->append_lock);
-        ab_append_abandon(block->group, AB_EINTERNAL, AB_EINTERNAL);
-    }
-    ab_buf_unref(block->buf);
-    ab_group_unref(block->group);
-    memmove(block, block + 1, (batch->block_count - i - 1) * sizeof *block);
-    batch->block_count--;
-    batch->announced -= batch->announced > i;
-}
-
-/* One operation that can never succeed (damage in the log, or a bug) must not stop everybody else. */
-static void drop_refused(ab_node *node, ab_batch *batch, size_t failed)
-{
-    const ab_wal_op *op = &batch->ops[failed];
-    ab_message why;
-    ab_wal_message(node->wal, &why);
-    if (op->type == AB_WAL_PUT_BLOCK || op->type == AB_WAL_REPLACE_BLOCK) {
-        drop_block(node, batch, op, why.text);
-        return;
-    }
-    ab_node_log(node, AB_LOG_ERROR, "group %llu, stream %u.%u: the log could not %s: %s",
-                (unsigned long long)op->group, op->stream.node, op->stream.epoch,
-                op->type == AB_WAL_TRIM ? "trim: it stays as long as it is" : "store small state", why.text);
-    if (op->type == AB_WAL_TRIM) {
-        ab_batch_skip_trim(batch, op);
-    } else {
-        ab_batch_drop_state(batch, op);
-    }
-}
-
 /* Sleeps before the next try, and takes what may be trimmed by then: it may be the room that is missing.
  * @return false: the node closes and gives up */
 static bool wait_to_retry(ab_wal_thread *self, ab_batch *batch, uint64_t *backoff)
@@ -470,7 +344,7 @@ static int commit(ab_node *node, ab_batch *batch)
         }
         bool may_pass = code == AB_ENOSPC || code == AB_EIO || code == AB_ENOMEM;
         if (!may_pass && failed < batch->op_count) {
-            drop_refused(node, batch, failed);
+            ab_announce_refused(node, batch, failed);
             continue;
         }
         note_failure(node, code);
@@ -488,8 +362,8 @@ static void finish_round(ab_node *node, ab_batch *batch, int code, uint64_t flus
 {
     ab_wal_thread *self = &node->log;
     if (code == AB_OK) {
-        announce_logged(node, batch, true);
-        announce_durable(node, batch);
+        ab_announce_logged(node, batch, true);
+        ab_announce_durable(node, batch);
         ab_batch_trimmed(node, batch);
     }
     bool lost = code != AB_OK && batch->announced > 0;
@@ -537,7 +411,7 @@ static void *wal_main(void *arg)
             commit_due = ab_monotonic_ns() + interval;
         }
         if (node->config.durability == AB_DURABILITY_INTERVAL) {
-            announce_logged(node, &batch, false);
+            ab_announce_logged(node, &batch, false);
         }
         if (is_due(node, &batch, &work, commit_due)) {
             finish_round(node, &batch, commit(node, &batch), work.flush);

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file announce.h
+ * What the cores and the writers are told of the blocks of a batch: logged, durable, or refused. Log thread only.
+ */
+#ifndef ANABRANCH_ENGINE_ANNOUNCE_H
+#define ANABRANCH_ENGINE_ANNOUNCE_H
+
+#include "engine/batch.h"
+
+/* Blocks that have their place in the log; `committed`: and are in it. Each is announced once. */
+void ab_announce_logged(ab_node *node, ab_batch *batch, bool committed);
+/* How far streams survive a crash, after the commit. */
+void ab_announce_durable(ab_node *node, const ab_batch *batch);
+/* One operation that can never succeed: takes it out of the batch, so that it does not stop everybody else. */
+void ab_announce_refused(ab_node *node, ab_batch *batch, size_t failed);
+
+#endif
