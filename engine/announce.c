@@ -34,6 +34,10 @@ static void announce_block(ab_node *node, const ab_batch_block *block, bool pinn
                                           block->buf, pinned) != AB_OK) {
         ab_node_relieve(node); /* a pinned block is nowhere else yet */
     }
+    if (block->local) { /* before its writes complete: who has the answer finds it in the metric */
+        uint64_t now = ab_monotonic_ns();
+        ab_latency_add(&node->latency, now, now - block->opened_ns);
+    }
     ab_event event = {.type = block->repair ? AB_EV_REPAIRED : AB_EV_LOGGED, .block = &info};
     (void)ab_group_step(block->group, &event);
     if (!block->repair) {

@@ -129,6 +129,7 @@ static int reserve(ab_group *group, size_t packed)
         }
         buf->size = AB_BLOCK_HEADER;
         block->buf = buf;
+        block->opened_ns = ab_monotonic_ns();
         group->open = block;
     }
     ab_buf *buf = group->open->buf;

@@ -15,6 +15,7 @@ typedef struct ab_batch_block {
     bool local; /* written here: its bytes count in the group's queue */
     bool repair;
     uint64_t queued_bytes;
+    uint64_t opened_ns; /* local: when its oldest entry came */
 } ab_batch_block;
 
 typedef struct ab_batch {

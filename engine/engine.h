@@ -15,6 +15,7 @@
 
 #include "engine/buf.h"
 #include "engine/cache.h"
+#include "engine/latency.h"
 #include "engine/thread.h"
 #include "engine/ticket.h"
 #include "engine/transport/transport.h"
@@ -51,7 +52,8 @@ typedef struct ab_open_block {
     uint32_t count;
     uint64_t hlc_first;
     uint64_t hlc_last;
-    uint64_t last; /* index of its last entry, once sealed (done.stream and done.first too) */
+    uint64_t last;      /* index of its last entry, once sealed (done.stream and done.first too) */
+    uint64_t opened_ns; /* when its first entry came */
 } ab_open_block;
 
 /** A received block on its way into the log. */
@@ -262,6 +264,7 @@ struct ab_node {
     pthread_mutex_t message_lock; /* also serialises the log callback */
     ab_message message;
     ab_counters counters;
+    ab_latency latency; /* of writes, by block: see metrics.c */
 };
 
 /* node.c */

@@ -35,8 +35,17 @@ static const counter_name COUNTERS[] = {
 static bool node_gauges(const ab_node *node, ab_metric_fn fn, void *arg)
 {
     ab_node_status status;
+    ab_latency_summary acks;
     ab_node_get_status(node, &status);
+    ab_latency_read(&node->latency, ab_monotonic_ns(), &acks);
     const ab_metric gauges[] = {
+        {"write_ack_p50_seconds",
+         "Median time from the oldest write of a block to its local acknowledgement, last 10 s.", false,
+         acks.p50, 0, 0},
+        {"write_ack_p99_seconds", "99 of 100 blocks of the last 10 s took no longer.", false, acks.p99, 0, 0},
+        {"write_ack_p999_seconds", "999 of 1000 blocks of the last 10 s took no longer.", false, acks.p999, 0,
+         0},
+        {"write_ack_max_seconds", "The slowest block of the last 10 s.", false, acks.max, 0, 0},
         {"log_used_bytes", "Bytes of the log in use.", false, (double)status.log_bytes, 0, 0},
         {"log_max_bytes", "Configured ceiling of the log.", false, (double)status.log_max_bytes, 0, 0},
         {"log_writable", "1 if the log takes writes, 0 if not.", false, status.log_code == AB_OK, 0, 0},

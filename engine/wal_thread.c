@@ -164,7 +164,7 @@ static void take_local(ab_batch *batch, ab_group *group)
     ab_open_block *open = ab_append_take(group);
     while (open != NULL) {
         ab_open_block *next = open->next;
-        ab_batch_block block = {.group = group, .local = true};
+        ab_batch_block block = {.group = group, .local = true, .opened_ns = open->opened_ns};
         int code = ab_batch_add(batch, &(ab_batch_block){.group = group, .buf = open->buf});
         if (code == AB_OK) {
             code = seal(group, open, &block);

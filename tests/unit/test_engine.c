@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The engine through the public headers, one node with a standalone group: writes and their completions, reads,
  * recovery, misbehaving state machines, back-pressure, closing. */
+#include "engine/transport/transport.h"
 #include "replication/backends.h"
 #include "tests/support/nodes.h"
 
@@ -550,6 +551,28 @@ START_TEST(metrics_are_listed)
 }
 END_TEST
 
+static bool take_slowest(void *arg, const ab_metric *metric)
+{
+    if (strcmp(metric->name, "write_ack_max_seconds") == 0) {
+        *(double *)arg = metric->value;
+    }
+    return true;
+}
+
+/* Whoever has the answer to a write finds it in the latency. */
+START_TEST(latency_is_counted)
+{
+    double slowest = -1;
+    ab_node_metrics(cluster.nodes[0].node, take_slowest, &slowest);
+    ck_assert(slowest == 0);
+    uint64_t began = ab_monotonic_ns();
+    ck_assert_int_eq(test_write_range(cluster.nodes[0].group, "w", 0, 1), AB_OK);
+    double took = (double)(ab_monotonic_ns() - began) / 1e9;
+    ab_node_metrics(cluster.nodes[0].node, take_slowest, &slowest);
+    ck_assert(slowest > 0 && slowest <= took);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tcase = tcase_create("standalone");
@@ -575,6 +598,7 @@ int main(void)
     tcase_add_test(tcase, stuck_apply_does_not_hold_up_closing);
     tcase_add_test(tcase, a_backend_of_the_user_serves_a_group);
     tcase_add_test(tcase, metrics_are_listed);
+    tcase_add_test(tcase, latency_is_counted);
     Suite *suite = suite_create("engine");
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
