@@ -99,8 +99,7 @@ static void plan_checkpoint(ab_apply_thread *self, ab_group *group, uint64_t byt
     }
 }
 
-/* Calls the state machine's checkpoint and tells the core. Nobody else may be in the state machine. */
-static int checkpoint(ab_group *group)
+int ab_apply_checkpoint(ab_group *group)
 {
     struct ab_frontier_out out;
     ab_marks_init(&out.set);
@@ -290,7 +289,7 @@ static void *apply_main(void *arg)
         if (next.item != NULL && goes_on) {
             code = ab_apply_item_run(self, next.group, next.item, &bytes);
         }
-        if (next.checkpoint && may_go_on(self, next.group) && checkpoint(next.group) != AB_OK) {
+        if (next.checkpoint && may_go_on(self, next.group) && ab_apply_checkpoint(next.group) != AB_OK) {
             pthread_mutex_lock(&self->lock);
             plan_checkpoint(self, next.group, 0);
             pthread_mutex_unlock(&self->lock);
@@ -372,7 +371,7 @@ int ab_apply_detach(ab_group *group, uint64_t deadline)
         return AB_ETIMEDOUT;
     }
     if (dirty) {
-        (void)checkpoint(group);
+        (void)ab_apply_checkpoint(group);
     }
     return AB_OK;
 }

@@ -26,6 +26,10 @@ typedef struct ab_apply_thread {
     size_t entry_capacity;
 } ab_apply_thread;
 
+/** Calls the state machine's checkpoint and tells the core. Nobody else may be in the state machine.
+ *  @return what it returned */
+int ab_apply_checkpoint(ab_group *group);
+
 /** What `open` and `checkpoint` of a state machine fill. */
 struct ab_frontier_out {
     ab_marks set;

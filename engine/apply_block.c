@@ -2,15 +2,13 @@
 /* One block into the state machine: fetch, decode, apply, put aside what it will never take. On the group's apply
  * thread, without locks. */
 #include "engine/apply.h"
+#include "engine/quarantine.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Entries given to one `apply` call. Bounds the scratch array (48 bytes each) and how long a query waits behind a call. */
 #define APPLY_MAX 8192u
-/* How long one try waits until a quarantined entry is stored: some worst-case commits; then it is tried again. */
-#define QUARANTINE_WAIT_NS 2000000000ull
 
 static int reserve_entries(ab_apply_thread *self, size_t count)
 {
@@ -23,42 +21,6 @@ static int reserve_entries(ab_apply_thread *self, size_t count)
     }
     self->entries = entries;
     self->entry_capacity = count;
-    return AB_OK;
-}
-
-/* Keeps an entry that the state machine refused for good, before the frontier passes it. */
-static int quarantine(ab_group *group, const ab_entry *entry)
-{
-    char key[96];
-    int length = snprintf(key, sizeof key, AB_KEY_QUARANTINE "%u.%u.%020llu", entry->stream.node,
-                          entry->stream.epoch, (unsigned long long)entry->index);
-    ab_bytes name = {key, (size_t)length};
-    void *known = NULL;
-    size_t size = 0;
-    int code = ab_wal_state_get(group->node->wal, group->id, name, &known, &size);
-    free(known);
-    if (code != AB_ENOTFOUND) {
-        return code; /* AB_OK: it came again after a restart */
-    }
-    size = sizeof entry->hlc + entry->size;
-    uint8_t *value = malloc(size);
-    if (value == NULL) {
-        return AB_ENOMEM;
-    }
-    memcpy(value, &entry->hlc, sizeof entry->hlc);
-    if (entry->size > 0) {
-        memcpy(value + sizeof entry->hlc, entry->payload, entry->size);
-    }
-    ab_wal_thread_state(group->node, group->id, name, (ab_bytes){value, size}, true);
-    free(value);
-    code = ab_wal_thread_flush(group->node, ab_monotonic_ns() + QUARANTINE_WAIT_NS);
-    if (code != AB_OK) {
-        return code == AB_EREJECT ? AB_ERETRY : code;
-    }
-    atomic_fetch_add(&group->quarantined, 1);
-    ab_node_log(group->node, AB_LOG_WARN,
-                "group %s: entry %llu of stream %u.%u is quarantined: the state machine refused it",
-                group->name, (unsigned long long)entry->index, entry->stream.node, entry->stream.epoch);
     return AB_OK;
 }
 
@@ -78,6 +40,9 @@ static int call_apply(ab_group *group, ab_stream stream, const ab_entry *entries
         return code;
     }
     atomic_fetch_add_explicit(&group->applied_entries, count, memory_order_relaxed);
+    if (count > 0 && ab_marks_get(&group->quarantine_end, stream) >= entries[0].index) {
+        ab_quarantine_applied(group, stream, entries[0].index, entries[count - 1].index);
+    }
     return AB_OK;
 }
 
@@ -104,7 +69,7 @@ static int apply_entries(ab_group *group, const ab_entry *entries, size_t count)
                 return code == AB_EREJECT ? AB_ERETRY : code;
             }
         }
-        code = quarantine(group, &entries[bad]);
+        code = ab_quarantine_put(group, &entries[bad]);
         if (code != AB_OK) {
             return code;
         }

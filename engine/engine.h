@@ -166,6 +166,7 @@ struct ab_group {
 
     /* apply thread only */
     ab_marks applied;
+    ab_marks quarantine_end; /* per stream, the last one that was quarantined when the group was opened */
 
     atomic_ullong applied_entries;
     atomic_ullong apply_blocks;

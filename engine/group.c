@@ -13,6 +13,7 @@ static void destroy(ab_group *group)
 {
     ab_append_abandon(group, AB_ECLOSED, AB_ECLOSED);
     ab_marks_free(&group->applied);
+    ab_marks_free(&group->quarantine_end);
     pthread_mutex_destroy(&group->core_lock);
     pthread_mutex_destroy(&group->append_lock);
     pthread_cond_destroy(&group->room);
@@ -157,6 +158,7 @@ static ab_group *new_group(ab_node *node, const ab_group_config *config, const a
     pthread_mutex_init(&group->append_lock, NULL);
     ab_cond_init(&group->room);
     ab_marks_init(&group->applied);
+    ab_marks_init(&group->quarantine_end);
     ab_apply_attach(group);
     return group;
 }

@@ -46,6 +46,8 @@ void ab_read_run(ab_group *group, ab_read_job *job)
     }
     if (result.code == AB_OK && job->query) {
         result.code = group->sm->query(group->sm_ctx, job->request, job->request_size, &reply);
+    } else if (result.code == AB_OK && job->work != NULL) {
+        result.code = job->work(group, job->request);
     } else if (result.code == AB_OK && job->digest) {
         ab_digest digest;
         memset(&digest, 0, sizeof digest);
@@ -284,6 +286,23 @@ int ab_group_digest(ab_group *group, uint32_t timeout_ms, ab_digest *digest, ab_
     job->digest = true;
     ab_apply_job(group, job);
     return await(waiter, timeout_ms, digest, token);
+}
+
+int ab_apply_call(ab_group *group, int (*work)(ab_group *group, const void *arg), const void *arg,
+                  size_t size, uint32_t timeout_ms)
+{
+    read_waiter *waiter = waiter_new();
+    ab_read_job *job = waiter != NULL ? new_job(size, on_read, waiter) : NULL;
+    if (job == NULL) {
+        if (waiter != NULL) {
+            waiter_drop(waiter);
+        }
+        return AB_ENOMEM;
+    }
+    job->work = work;
+    memcpy(job->request, arg, size);
+    ab_apply_job(group, job);
+    return await(waiter, timeout_ms, NULL, NULL);
 }
 
 ab_token *ab_token_new(void)

@@ -12,10 +12,17 @@ typedef struct ab_read_job {
     void *arg;
     bool query;
     bool digest;
-    int code; /* of the core's answer */
+    int (*work)(ab_group *group, const void *request); /* for ab_apply_call(); else NULL */
+    int code;                                          /* of the core's answer */
     size_t request_size;
     uint8_t request[];
 } ab_read_job;
+
+/** Calls `work` on the group's apply thread with a copy of `arg`, where nobody else is in the state machine, and waits.
+ *  @param timeout_ms  0: for ever
+ *  @return what `work` returned; AB_ETIMEDOUT (it will still be called); AB_ECLOSED (it was not); AB_ENOMEM */
+int ab_apply_call(ab_group *group, int (*work)(ab_group *group, const void *arg), const void *arg,
+                  size_t size, uint32_t timeout_ms);
 
 /** Bytes that a query answers with. */
 struct ab_reply {

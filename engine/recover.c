@@ -2,6 +2,7 @@
 /* What a group starts from. Runs on the thread that opens it, before anybody else knows the core. */
 #include "engine/recover.h"
 #include "engine/apply.h"
+#include "engine/quarantine.h"
 #include "replication/hlc.h"
 
 #include <stdlib.h>
@@ -90,15 +91,6 @@ static void free_found(found *all)
     free(all->members);
 }
 
-static bool count_one(void *arg, uint64_t group, ab_bytes key, ab_bytes value)
-{
-    (void)group;
-    (void)key;
-    (void)value;
-    atomic_fetch_add((atomic_ullong *)arg, 1);
-    return true;
-}
-
 /* A small value of at most `size` bytes; false if there is none of that size. */
 static bool read_value(ab_group *group, const char *name, void *into, size_t size)
 {
@@ -135,13 +127,12 @@ static int read_log(ab_group *group, found *all)
 {
     ab_wal *wal = group->node->wal;
     ab_bytes core = {AB_KEY_CORE, sizeof AB_KEY_CORE - 1};
-    ab_bytes quarantine = {AB_KEY_QUARANTINE, sizeof AB_KEY_QUARANTINE - 1};
     int code = ab_wal_streams(wal, group->id, take_stream, all);
     if (code == AB_OK) {
         code = ab_wal_state_each(wal, group->id, core, take_value, all);
     }
     if (code == AB_OK) {
-        code = ab_wal_state_each(wal, group->id, quarantine, count_one, &group->quarantined);
+        code = ab_quarantine_recover(group);
     }
     return code == AB_OK ? all->code : code;
 }

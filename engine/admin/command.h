@@ -31,6 +31,9 @@ typedef struct ab_admin_request {
 /** Reads a request. @return AB_OK, AB_EVERSION, AB_EPROTO, AB_EINVAL (`message` says what) */
 int ab_admin_request_read(const void *data, size_t size, ab_admin_request *request, ab_message *message);
 
+/** Whether the request is about this entry, as far as its stream and its range of indexes tell. */
+bool ab_admin_selects(const ab_admin_request *request, const ab_entry *entry);
+
 /** Answers it: rows, then one "end". */
 void ab_admin_answer(ab_node *node, const ab_admin_request *request, ab_answer *answer);
 

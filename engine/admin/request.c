@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reads requests: a msgpack map of known keys. Pure functions; any thread. */
 #include "engine/admin/command.h"
+#include "wal/block.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,4 +134,10 @@ int ab_admin_request_read(const void *data, size_t size, ab_admin_request *reque
     }
     msgpack_unpacked_destroy(&result);
     return code;
+}
+
+bool ab_admin_selects(const ab_admin_request *request, const ab_entry *entry)
+{
+    return (!request->one_stream || ab_stream_compare(request->stream, entry->stream) == 0) &&
+           entry->index >= request->from && (request->to == 0 || entry->index <= request->to);
 }

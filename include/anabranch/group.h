@@ -130,6 +130,46 @@ AB_API int ab_read_wait(ab_group *group, const ab_read_options *options);
  *  @return AB_OK, AB_EUNSUPPORTED, AB_ETIMEDOUT, AB_ECLOSED, AB_ENOMEM, what `digest` returned */
 AB_API int ab_group_digest(ab_group *group, uint32_t timeout_ms, ab_digest *digest, ab_token *token);
 
+/** An entry that the state machine refused for good (AB_EREJECT). A copy of it is kept with the log, also when the log
+ * itself is trimmed; it survives restarts and crashes like any entry. Quarantine belongs to this replica alone. */
+typedef struct ab_quarantined {
+    ab_entry entry;
+    uint64_t refused_ms; /**< when, by the wall clock; Unix time in ms */
+} ab_quarantined;
+
+/** Takes one; `record` and the payload are borrowed for the call. False stops. */
+typedef bool (*ab_quarantine_fn)(void *arg, const ab_quarantined *record);
+
+/** Calls `fn` for each quarantined entry; those of one stream in order. Any thread; reads from disk, without locks: `fn`
+ * may call the functions below. @return AB_OK; AB_ECORRUPT (some records are damaged, the others were listed);
+ * AB_EINVAL; AB_ENOMEM; AB_EIO */
+AB_API int ab_quarantine_list(const ab_group *group, ab_quarantine_fn fn, void *arg);
+
+/** Calls `fn` with one quarantined entry. @return AB_OK; AB_ENOTFOUND: it is not in quarantine; AB_ECORRUPT; AB_EINVAL;
+ * AB_ENOMEM; AB_EIO */
+AB_API int ab_quarantine_get(const ab_group *group, ab_stream stream, uint64_t index, ab_quarantine_fn fn,
+                             void *arg);
+
+/**
+ * Gives a quarantined entry to the state machine again: alone, on the apply thread, with the frontier as it is now, which
+ * contains the entry already. Its place in the order is lost: entries that came after it were applied before it. A state
+ * machine that decides conflicts by (hlc, node) ends as if it had come in time; one that goes by order does not. When
+ * it was applied a checkpoint is taken and only then is it removed from quarantine: a crash in between leaves it there,
+ * and it may then be applied once more (at least once, not exactly once). Blocks. Not from callbacks.
+ * @param timeout_ms  0: for ever
+ * @return AB_OK: applied and removed; AB_EREJECT: refused again, stays; AB_ENOTFOUND: it is not in quarantine;
+ *         AB_ETIMEDOUT: the apply thread is busy, it will still be tried, or applied and not yet removed; AB_ECLOSED;
+ *         AB_ECORRUPT; AB_ENOMEM; AB_ENOSPC; AB_EIO; AB_EINVAL; what `apply` or `checkpoint` returned: stays
+ */
+AB_API int ab_quarantine_retry(ab_group *group, ab_stream stream, uint64_t index, uint32_t timeout_ms);
+
+/**
+ * Removes an entry from quarantine for good, after a checkpoint: this replica then never has it. (A state machine that
+ * makes nothing durable gets it again with everything else after a restart, and may refuse it again.) Blocks. Not from
+ * callbacks. @return as ab_quarantine_retry(), but never AB_EREJECT
+ */
+AB_API int ab_quarantine_drop(ab_group *group, ab_stream stream, uint64_t index, uint32_t timeout_ms);
+
 /** State of a group on this node. */
 typedef struct ab_group_status {
     uint64_t id;
@@ -142,7 +182,7 @@ typedef struct ab_group_status {
     uint64_t queued_bytes;
     uint64_t apply_blocks;    /**< logged, waiting for the state machine */
     uint64_t applied_entries; /**< since it was opened */
-    uint64_t quarantined;     /**< entries that the state machine refused for good */
+    uint64_t quarantined;     /**< entries that the state machine refused for good and that are still kept */
     uint64_t skewed;          /**< remote blocks whose clock was too far ahead to be merged */
     int write_code;           /**< AB_OK, or why writes are refused now */
     int apply_code;           /**< AB_OK, or what `apply` last returned while it is being retried */

@@ -73,8 +73,9 @@ typedef struct ab_statemachine {
      *  @param failed  on error: position in `entries` of the entry at fault (0 if none in particular)
      *  @return AB_OK;
      *          AB_EREJECT: that entry can never be applied: it is quarantined (kept, counted, shown), the
-     * others follow; AB_ERETRY or any other error: the same entries come again after a back-off (10 ms
-     * doubling to 5 s). */
+     * others follow; ab_quarantine_retry() brings it again, alone, with an `after` that contains it already;
+     *          AB_ERETRY or any other error: the same entries come again after a back-off (10 ms doubling to
+     * 5 s). */
     int (*apply)(void *ctx, const ab_entry *entries, size_t count, ab_frontier after, size_t *failed);
 
     /** Answers a query that ab_query() brought; bytes in, bytes out. Optional (AB_EUNSUPPORTED). */
