@@ -2,5 +2,8 @@
 foreach(test test_lineprotocol test_pack)
     ab_test(NAME ${test} SOURCES ${CMAKE_CURRENT_LIST_DIR}/${test}.c LIBS anabranchd_points)
 endforeach()
-ab_test(NAME test_store SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_store.c
-    LIBS anabranchd_store anabranchd_points ab_base ALLOC TIMEOUT 180)
+foreach(test test_store test_store_delete)
+    ab_test(NAME ${test} SOURCES ${CMAKE_CURRENT_LIST_DIR}/${test}.c ${CMAKE_CURRENT_LIST_DIR}/store_fixture.c
+        LIBS anabranchd_store anabranchd_points ab_base ALLOC TIMEOUT 180)
+endforeach()
+ab_test(NAME test_selector SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_selector.c LIBS anabranchd_points ALLOC)

@@ -1,138 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The point store: what goes in comes out, the order of entries does not matter, each counts once, a
  * kill loses nothing durable, and no allocation may fail without a word. One thread. */
-#define _XOPEN_SOURCE 700 /* nftw */
 #include "tests/support/alloc_fail.h"
-#include "tools/anabranchd/pack.h"
-#include "tools/anabranchd/store.h"
-#include "tools/anabranchd/store_internal.h"
+#include "tests/unit/store_fixture.h"
 
 #include <check.h>
-#include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#define GROUP 7u
-
-static char base[64];
-static ab_lp_parser *parser;
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *walk)
-{
-    (void)st;
-    (void)type;
-    (void)walk;
-    return remove(path);
-}
-
-static void setup(void)
-{
-    snprintf(base, sizeof base, "/tmp/test_store_XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(base));
-    parser = ab_lp_new();
-}
-
-static void teardown(void)
-{
-    ab_lp_free(parser);
-    nftw(base, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-static const char *dir_named(const char *name)
-{
-    static char path[128];
-    snprintf(path, sizeof path, "%s/%s", base, name);
-    return path;
-}
-
-/* Packs lines. The pack is the caller's to free. */
-static void pack_lines(ab_pack *pack, const char *text, size_t payload_max)
-{
-    ab_lp_line line;
-    ab_lp_error error;
-    int code = AB_OK;
-    ab_lp_begin(parser, text, strlen(text), 1, 1000);
-    while ((code = ab_lp_next(parser, &line, &error)) == AB_OK) {
-        ck_assert_int_eq(ab_pack_add(pack, &line, payload_max), AB_OK);
-    }
-    ck_assert_int_eq(code, AB_ENOTFOUND);
-    ck_assert_int_eq(ab_pack_finish(pack), AB_OK);
-}
-
-/* An entry with its memory. */
-typedef struct written {
-    ab_pack pack;
-    ab_entry entry;
-} written;
-
-static void make_entry(written *w, uint32_t node, uint64_t index, uint64_t hlc, const char *text)
-{
-    *w = (written){0};
-    pack_lines(&w->pack, text, 1 << 20);
-    ck_assert_uint_eq(w->pack.count, 1);
-    w->entry = (ab_entry){{node, 1}, index, hlc, 0, w->pack.payloads[0].data, w->pack.payloads[0].size};
-}
-
-static int apply(ab_store *store, const ab_entry *entries, size_t count, const ab_mark *marks,
-                 size_t mark_count)
-{
-    size_t failed = 0;
-    return ab_store_apply(store, entries, count, (ab_frontier){marks, mark_count}, &failed);
-}
-
-static char *export_all(ab_store *store)
-{
-    ab_export *walk = ab_export_new();
-    char *all = calloc(1, 1);
-    size_t total = 0;
-    for (;;) {
-        const char *text = NULL;
-        size_t size = 0;
-        ck_assert_int_eq(ab_export_next(walk, store, &text, &size), AB_OK);
-        if (size == 0) {
-            break;
-        }
-        all = realloc(all, total + size + 1);
-        memcpy(all + total, text, size);
-        total += size;
-        all[total] = '\0';
-    }
-    ab_export_free(walk);
-    return all;
-}
-
-/* The counters that are kept agree with a full recount. */
-static ab_store_summary check_summary(ab_store *store)
-{
-    ab_store_summary kept;
-    ab_store_summary counted;
-    ab_store_summarize(store, &kept);
-    ck_assert_int_eq(ab_store_scan(store, &counted), AB_OK);
-    ck_assert_mem_eq(&kept.digest, &counted.digest, sizeof kept.digest);
-    ck_assert_uint_eq(kept.points, counted.points);
-    ck_assert_uint_eq(kept.columns, counted.columns);
-    return kept;
-}
-
-static ab_store *open_store(const char *name)
-{
-    ab_store *store = NULL;
-    ab_message message = {""};
-    ck_assert_msg(ab_store_open(dir_named(name), GROUP, &store, &message) == AB_OK, "%s", message.text);
-    return store;
-}
-
-static void check_export(ab_store *store, const char *expected)
-{
-    ck_assert_int_eq(ab_store_flush(store), AB_OK);
-    char *text = export_all(store);
-    ck_assert_str_eq(text, expected);
-    free(text);
-}
 
 START_TEST(in_and_out)
 {
@@ -325,7 +203,7 @@ static void make_run_entry(written *w, uint64_t i, uint32_t points)
 START_TEST(growth)
 {
     ab_store *store = open_store("a");
-    ab_export *walk = ab_export_new();
+    ab_export *walk = ab_export_new(NULL);
     char *text = malloc(2 << 20);
     char *filler = malloc(100001);
     memset(filler, 'x', 100000);
@@ -358,7 +236,7 @@ START_TEST(growth)
     ab_store_close(store);
     const char *out = NULL;
     size_t size = 0;
-    ab_export *late = ab_export_new();
+    ab_export *late = ab_export_new(NULL);
     ck_assert_int_eq(ab_export_next(late, store, &out, &size), AB_ECLOSED);
     ab_export_free(late);
     ab_export_free(walk);
@@ -473,8 +351,8 @@ static int scenario(const char *name)
                                             "t f=\"a longer text\" 1\n"};
         ab_lp_line line;
         ab_lp_error error;
-        ab_lp_begin(parser, texts[i - 1], strlen(texts[i - 1]), 1, 0);
-        (void)ab_lp_next(parser, &line, &error);
+        ab_lp_begin(store_parser, texts[i - 1], strlen(texts[i - 1]), 1, 0);
+        (void)ab_lp_next(store_parser, &line, &error);
         code = ab_pack_add(&pack, &line, 1000);
         code = code == AB_OK ? ab_pack_finish(&pack) : code;
         if (code == AB_OK) {
@@ -485,7 +363,7 @@ static int scenario(const char *name)
         code = code == AB_OK && i > 1 ? ab_store_flush(store) : code;
         ab_pack_free(&pack);
     }
-    ab_export *walk = code == AB_OK ? ab_export_new() : NULL;
+    ab_export *walk = code == AB_OK ? ab_export_new(NULL) : NULL;
     code = code == AB_OK && walk == NULL ? AB_ENOMEM : code;
     const char *text = NULL;
     size_t size = 0;
@@ -528,7 +406,7 @@ static Suite *suite(void)
 {
     Suite *s = suite_create("store");
     TCase *c = tcase_create("store");
-    tcase_add_checked_fixture(c, setup, teardown);
+    tcase_add_checked_fixture(c, store_setup, store_teardown);
     tcase_add_test(c, in_and_out);
     tcase_add_test(c, conflicts_converge);
     tcase_add_test(c, replay_counts_once);

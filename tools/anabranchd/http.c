@@ -16,6 +16,8 @@
 static const ab_route routes[] = {
     {"/write", "POST", ab_http_write, false, true},
     {"/api/v2/write", "POST", ab_http_write_v2, false, false},
+    {"/delete", "POST", ab_http_delete, false, false},
+    {"/api/v2/delete", "POST", ab_http_delete_v2, false, false},
     {"/export", "GET", ab_http_export, false, false},
     {"/digest", "GET", ab_http_digest, false, false},
     {"/health", "GET, HEAD", ab_http_health, true, false},

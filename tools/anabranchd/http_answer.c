@@ -97,6 +97,8 @@ static const char *code_of(unsigned status)
         return "request too large";
     case MHD_HTTP_UNSUPPORTED_MEDIA_TYPE:
         return "unsupported media type";
+    case MHD_HTTP_UNPROCESSABLE_CONTENT:
+        return "unprocessable entity";
     case MHD_HTTP_SERVICE_UNAVAILABLE:
         return "unavailable";
     default:

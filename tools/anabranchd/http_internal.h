@@ -8,6 +8,7 @@
 #define ANABRANCHD_HTTP_INTERNAL_H
 
 #include "tools/anabranchd/http.h"
+#include "tools/anabranchd/selector.h"
 
 #include <jansson.h>
 #include <microhttpd.h>
@@ -149,7 +150,19 @@ enum MHD_Result ab_http_health(ab_request *request);
 enum MHD_Result ab_http_ready(ab_request *request);
 enum MHD_Result ab_http_ping(ab_request *request);
 enum MHD_Result ab_http_digest(ab_request *request);
+/* Suspends the request until all groups have made visible what they have of this node's own writes. */
+enum MHD_Result ab_http_ask_all(ab_request *request);
+/* Hands payloads (copied) to the group of part `i`. The connection is suspended. */
+void ab_http_write_part(ab_request *request, size_t i, const ab_bytes *payloads, size_t count);
+
+/* http_query.c: which points the URL's parameters, or the body, select. @return AB_OK, AB_EINVAL, AB_ENOMEM */
+int ab_http_select(ab_request *request, ab_selector *selector);
+int ab_http_select_json(const ab_request *request, ab_selector *selector);
+
+/* http_export.c, http_delete.c */
 enum MHD_Result ab_http_export(ab_request *request);
+enum MHD_Result ab_http_delete(ab_request *request);
+enum MHD_Result ab_http_delete_v2(ab_request *request);
 
 /* http_metrics.c */
 enum MHD_Result ab_http_metrics(ab_request *request);

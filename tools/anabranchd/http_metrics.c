@@ -116,6 +116,8 @@ static void put_stores(collection *all)
         ab_exposition_put(&all->out, AB_METRIC_GAUGE, "store_columns",
                           "Series times fields in the store, as flushed.", "group", name,
                           (double)summary.columns);
+        ab_exposition_put(&all->out, AB_METRIC_GAUGE, "store_tombstones", "Deletes that are kept.", "group",
+                          name, (double)summary.tombstones);
     }
 }
 
@@ -166,6 +168,7 @@ static void put_http(collection *all, ab_http *http)
         {"lines_stored_total", "Lines of line protocol stored.", &c->lines_stored},
         {"lines_malformed_total", "Lines of line protocol refused.", &c->lines_malformed},
         {"points_stored_total", "Fields of the lines stored.", &c->points_stored},
+        {"deletes_total", "Deletes taken.", &c->deletes},
     };
     for (size_t i = 0; i < sizeof counters / sizeof *counters; i++) {
         put(all, AB_METRIC_COUNTER, counters[i].family, counters[i].help,

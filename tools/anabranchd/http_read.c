@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* GET /health, /ready, /ping, /digest and /export. libmicrohttpd's threads; on_flushed() on apply threads. */
+/* GET /health, /ready, /ping and /digest, and what all reads of points do first. libmicrohttpd's threads; on_flushed() on apply threads. */
 #include "tools/anabranchd/http_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define EXPORT_BLOCK (64u * 1024)
 
 enum MHD_Result ab_http_health(ab_request *request)
 {
@@ -114,7 +112,7 @@ static int ask(const ab_http_options *options, ab_group *group, ab_part *part)
     return code;
 }
 
-static enum MHD_Result ask_all(ab_request *request)
+enum MHD_Result ab_http_ask_all(ab_request *request)
 {
     const ab_http_options *options = request->http->options;
     int code = ab_http_suspend(request);
@@ -140,15 +138,15 @@ static json_t *describe_shard(const ab_shard *shard, const ab_store_summary *sum
     for (size_t i = 0; i < sizeof summary->digest.bytes; i++) {
         snprintf(digest + 2 * i, 3, "%02x", summary->digest.bytes[i]);
     }
-    return json_pack("{s:I,s:s,s:s,s:I,s:I}", "id", (json_int_t)shard->id, "name",
+    return json_pack("{s:I,s:s,s:s,s:I,s:I,s:I}", "id", (json_int_t)shard->id, "name",
                      ab_group_name(shard->group), "digest", digest, "points", (json_int_t)summary->points,
-                     "columns", (json_int_t)summary->columns);
+                     "columns", (json_int_t)summary->columns, "tombstones", (json_int_t)summary->tombstones);
 }
 
 enum MHD_Result ab_http_digest(ab_request *request)
 {
     if (!request->waiting) {
-        return ask_all(request);
+        return ab_http_ask_all(request);
     }
     int code = ab_http_first_failure(request);
     if (code != AB_OK) {
@@ -166,84 +164,4 @@ enum MHD_Result ab_http_digest(ab_request *request)
         return ab_http_failure(request, AB_ENOMEM);
     }
     return ab_http_json(request, MHD_HTTP_OK, json_pack("{s:I,s:o}", "points", points, "groups", groups));
-}
-
-/* A stream over all groups. */
-typedef struct export_stream {
-    ab_http *http;
-    size_t shard;
-    ab_export *walk; /* of the shard; NULL: to be begun */
-    const char *text;
-    size_t size;
-} export_stream;
-
-/* The next lines into `text`. @return false: it ends in an error */
-static bool refill(export_stream *stream)
-{
-    const ab_http_options *options = stream->http->options;
-    while (stream->shard < options->shard_count) {
-        if (stream->walk == NULL) {
-            stream->walk = ab_export_new();
-        }
-        if (stream->walk == NULL || ab_export_next(stream->walk, options->shards[stream->shard].store,
-                                                   &stream->text, &stream->size) != AB_OK) {
-            return false;
-        }
-        if (stream->size > 0) {
-            return true;
-        }
-        ab_export_free(stream->walk);
-        stream->walk = NULL;
-        stream->shard++;
-    }
-    return true;
-}
-
-static ssize_t on_export(void *arg, uint64_t position, char *out, size_t room)
-{
-    export_stream *stream = arg;
-    (void)position;
-    if (stream->size == 0 && !refill(stream)) {
-        return MHD_CONTENT_READER_END_WITH_ERROR;
-    }
-    if (stream->size == 0) {
-        return MHD_CONTENT_READER_END_OF_STREAM;
-    }
-    size_t size = stream->size < room ? stream->size : room;
-    memcpy(out, stream->text, size);
-    atomic_fetch_add_explicit(&stream->http->counters.exported_bytes, size, memory_order_relaxed);
-    stream->text += size;
-    stream->size -= size;
-    return (ssize_t)size;
-}
-
-static void on_export_end(void *arg)
-{
-    export_stream *stream = arg;
-    ab_export_free(stream->walk);
-    free(stream);
-}
-
-enum MHD_Result ab_http_export(ab_request *request)
-{
-    if (!request->waiting) {
-        return ask_all(request);
-    }
-    int code = ab_http_first_failure(request);
-    if (code != AB_OK) {
-        return ab_http_failure(request, code);
-    }
-    export_stream *stream = calloc(1, sizeof *stream);
-    if (stream == NULL) {
-        return ab_http_failure(request, AB_ENOMEM);
-    }
-    stream->http = request->http;
-    struct MHD_Response *response =
-        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, EXPORT_BLOCK, on_export, stream, on_export_end);
-    if (response == NULL) {
-        on_export_end(stream);
-        return MHD_NO;
-    }
-    MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "text/plain; charset=utf-8");
-    return ab_http_queue(request, MHD_HTTP_OK, response);
 }

@@ -74,13 +74,24 @@ static void on_written(void *arg, const ab_write_result *result)
     ab_http_release(part->request);
 }
 
+void ab_http_write_part(ab_request *request, size_t i, const ab_bytes *payloads, size_t count)
+{
+    const ab_http_options *options = request->http->options;
+    ab_part *part = &request->parts[i];
+    ab_write_options how = {.level = options->settings->write_level,
+                            .timeout_ms = (uint32_t)options->settings->timeout_ms};
+    ab_http_hold(request);
+    int code = ab_write_many(options->shards[i].group, payloads, count, &how, on_written, part);
+    if (code != AB_OK) {
+        part->code = code;
+        ab_http_release(request);
+    }
+}
+
 /* Hands the packs to their groups. The connection is suspended. */
 static void submit(ab_request *request, ab_pack *packs)
 {
-    const ab_http_options *options = request->http->options;
-    ab_write_options how = {.level = options->settings->write_level,
-                            .timeout_ms = (uint32_t)options->settings->timeout_ms};
-    for (size_t i = 0; i < options->shard_count; i++) {
+    for (size_t i = 0; i < request->http->options->shard_count; i++) {
         ab_part *part = &request->parts[i];
         if (packs[i].size == 0) {
             continue;
@@ -88,13 +99,7 @@ static void submit(ab_request *request, ab_pack *packs)
         part->asked = true;
         part->code = ab_pack_finish(&packs[i]);
         if (part->code == AB_OK) {
-            ab_http_hold(request);
-            int code = ab_write_many(options->shards[i].group, packs[i].payloads, packs[i].count, &how,
-                                     on_written, part);
-            if (code != AB_OK) {
-                part->code = code;
-                ab_http_release(request);
-            }
+            ab_http_write_part(request, i, packs[i].payloads, packs[i].count);
         }
         ab_pack_free(&packs[i]);
     }

@@ -178,6 +178,29 @@ void ab_pack_free(ab_pack *pack)
     *pack = (ab_pack){0};
 }
 
+int ab_pack_delete(const ab_selection *selection, char **payload, size_t *size)
+{
+    ab_pack pack = {0};
+    msgpack_packer packer;
+    msgpack_packer_init(&packer, &pack, pack_bytes);
+    int failed = pack_bytes(&pack, (const char[]){AB_PACK_DELETE}, 1);
+    failed |= msgpack_pack_int64(&packer, selection->start);
+    failed |= msgpack_pack_int64(&packer, selection->stop);
+    failed |= selection->measurement.size > 0 ? pack_text(&packer, selection->measurement)
+                                              : msgpack_pack_nil(&packer);
+    failed |= msgpack_pack_uint64(&packer, selection->tag_count);
+    for (size_t i = 0; i < selection->tag_count; i++) {
+        failed |= pack_text(&packer, selection->tags[i]);
+    }
+    if (failed != 0) {
+        ab_pack_free(&pack);
+        return AB_ENOMEM;
+    }
+    *payload = pack.data;
+    *size = pack.size;
+    return AB_OK;
+}
+
 static uint64_t big_endian(const uint8_t *p, size_t size)
 {
     uint64_t number = 0;
@@ -377,4 +400,51 @@ int ab_pack_next(ab_pack_reader *reader, ab_point *point)
         return AB_ECORRUPT;
     }
     return AB_OK;
+}
+
+bool ab_pack_is_delete(const void *payload, size_t size)
+{
+    return size > 0 && *(const uint8_t *)payload == AB_PACK_DELETE;
+}
+
+static bool take_time(ab_pack_reader *reader, int64_t *time)
+{
+    uint8_t head = 0;
+    return take_head(reader, &head) && take_integer(reader, head, time);
+}
+
+static bool take_selection(ab_pack_reader *reader, ab_selection *selection)
+{
+    uint8_t head = 0;
+    int64_t tags = 0;
+    if (!take_time(reader, &selection->start) || !take_time(reader, &selection->stop) ||
+        !take_head(reader, &head)) {
+        return false;
+    }
+    if (head != 0xc0 && (!take_text(reader, head, &selection->measurement) ||
+                         selection->measurement.size == 0 || selection->measurement.size > AB_LP_KEY_MAX)) {
+        return false;
+    }
+    if (!take_time(reader, &tags) || tags < 0 || tags > (int64_t)AB_SELECTION_TAGS_MAX) {
+        return false;
+    }
+    selection->tag_count = (size_t)tags;
+    for (size_t i = 0; i < selection->tag_count; i++) {
+        if (!take_name(reader, AB_LP_KEY_MAX, &selection->tags[i]) ||
+            (i > 0 && ab_bytes_compare(selection->tags[i - 1], selection->tags[i]) >= 0)) {
+            return false;
+        }
+    }
+    return reader->p == reader->end;
+}
+
+int ab_pack_read_delete(const void *payload, size_t size, ab_selection *selection)
+{
+    const uint8_t *bytes = payload;
+    if (!ab_pack_is_delete(payload, size)) {
+        return AB_EVERSION;
+    }
+    ab_pack_reader reader = {.p = bytes + 1, .end = bytes + size};
+    ab_selection_init(selection);
+    return take_selection(&reader, selection) ? AB_OK : AB_ECORRUPT;
 }

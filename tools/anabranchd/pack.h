@@ -1,21 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file pack.h
- * The payload of an entry: the points of some lines of one group, packed. A pack or a reader is used by one
- * thread at a time.
+ * The payload of an entry: the points of some lines of one group, packed, or a delete. A pack or a reader is used by
+ * one thread at a time.
  *
- * Payload: one version byte (1), then for each line, as msgpack: str series key (nil: as the line before),
+ * Payload of points: one version byte (1), then for each line, as msgpack: str series key (nil: as the line before),
  * int nanoseconds since the line before (the first: since 1970; modulo 2^64), uint count of fields, and for
  * each field str key and value: float64 or float32, int, ext type 1 with 8 bytes big-endian (unsigned), str,
  * bool. Which write a point belongs to, and so who wins a conflict, is not in it: hlc and node are the
  * entry's; of two points of one entry with the same series, field and time the later one counts.
+ *
+ * Payload of a delete: one version byte (2), then as msgpack: int start, int stop (ns, both belong to it), str
+ * measurement (nil: any), uint count of tags, and for each str key=value, sorted. It takes away what it selects of
+ * all writes with a smaller (hlc, node) than its entry's, whether they were applied before it or come after it.
  */
 #ifndef ANABRANCHD_PACK_H
 #define ANABRANCHD_PACK_H
 
 #include "tools/anabranchd/lineprotocol.h"
+#include "tools/anabranchd/selection.h"
 
 #define AB_PACK_VERSION 1u
+#define AB_PACK_DELETE 2u
 #define AB_PACK_TARGET                                                                                       \
     (256u * 1024) /**< a payload is closed before it grows beyond this, unless one line does */
 
@@ -65,5 +71,13 @@ int ab_pack_read(ab_pack_reader *reader, const void *payload, size_t size);
 
 /** The next point; it borrows from the payload. @return AB_OK, AB_ENOTFOUND: no more, AB_ECORRUPT */
 int ab_pack_next(ab_pack_reader *reader, ab_point *point);
+
+/** Packs a delete into memory that the caller frees. @return AB_OK, AB_ENOMEM */
+int ab_pack_delete(const ab_selection *selection, char **payload, size_t *size);
+
+bool ab_pack_is_delete(const void *payload, size_t size);
+
+/** The selection borrows from the payload. @return AB_OK, AB_EVERSION: it is no delete, AB_ECORRUPT */
+int ab_pack_read_delete(const void *payload, size_t size, ab_selection *selection);
 
 #endif

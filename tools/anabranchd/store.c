@@ -10,6 +10,7 @@
 /* Beyond either, an apply flushes first: about a second of 150,000 points/s for a single group. */
 #define PENDING_POINTS_MAX (128u * 1024)
 #define PENDING_TEXT_MAX (8u << 20)
+#define PENDING_DELETES_MAX 256u
 /* Beyond it the cache of columns is forgotten after a flush and fills again from the trie. */
 #define CACHED_COLUMNS_MAX (1u << 20)
 /* A map that doubles 30 times from 16 MiB: more than any disk. */
@@ -27,6 +28,7 @@ int ab_store_open(const char *dir, uint64_t group, ab_store **out, ab_message *m
     pthread_mutex_init(&store->summary_lock, NULL);
     int code = store->dir == NULL ? AB_ENOMEM : ab_store_env_open(store, message);
     code = code == AB_OK ? ab_store_meta_load(store, message) : code;
+    code = code == AB_OK ? ab_tombstones_load(store) : code;
     if (code != AB_OK) {
         ab_store_free(store);
         return code;
@@ -56,6 +58,12 @@ void ab_store_free(ab_store *store)
     pthread_mutex_destroy(&store->summary_lock);
     ab_columns_clear(&store->columns);
     ab_arena_clear(&store->texts);
+    ab_tombstones_drop(&store->deletes, 0);
+    ab_tombstones_drop(&store->tombstones, 0);
+    free(store->deletes.list);
+    free(store->tombstones.list);
+    free(store->merged.list);
+    free(store->candidates);
     free(store->pending);
     free(store->durable.list);
     free(store->applied.list);
@@ -97,7 +105,7 @@ typedef struct lookup {
 static int find_column(lookup *look, const ab_point *point, uint64_t series_hash, uint32_t *position)
 {
     ab_store *store = look->store;
-    if (look->trie.txn == NULL && store->counters.columns > 0) {
+    if (look->trie.txn == NULL && store->columns.next_id > 1) {
         if (store->env == NULL) {
             return AB_EIO;
         }
@@ -158,6 +166,9 @@ static int hold_entry(lookup *look, const ab_entry *entry)
     ab_pack_reader reader;
     ab_point point;
     uint64_t series_hash = 0;
+    if (ab_pack_is_delete(entry->payload, entry->size)) {
+        return ab_tombstones_hold(look->store, entry);
+    }
     int code = ab_pack_read(&reader, entry->payload, entry->size);
     while (code == AB_OK) {
         code = ab_pack_next(&reader, &point);
@@ -177,6 +188,10 @@ static bool entry_is_readable(const ab_entry *entry)
 {
     ab_pack_reader reader;
     ab_point point;
+    ab_selection selection;
+    if (ab_pack_is_delete(entry->payload, entry->size)) {
+        return ab_pack_read_delete(entry->payload, entry->size, &selection) == AB_OK;
+    }
     int code = ab_pack_read(&reader, entry->payload, entry->size);
     while (code == AB_OK) {
         code = ab_pack_next(&reader, &point);
@@ -197,7 +212,8 @@ static bool is_applied(const ab_store *store, const ab_entry *entry)
 
 static bool is_full(const ab_store *store)
 {
-    return store->pending_count >= PENDING_POINTS_MAX || store->texts.bytes >= PENDING_TEXT_MAX;
+    return store->pending_count >= PENDING_POINTS_MAX || store->texts.bytes >= PENDING_TEXT_MAX ||
+           store->deletes.count >= PENDING_DELETES_MAX;
 }
 
 int ab_store_apply(ab_store *store, const ab_entry *entries, size_t count, ab_frontier after, size_t *failed)
@@ -211,6 +227,7 @@ int ab_store_apply(ab_store *store, const ab_entry *entries, size_t count, ab_fr
     }
     lookup look = {.store = store};
     size_t before = store->pending_count;
+    size_t deletes_before = store->deletes.count;
     for (size_t i = 0; i < count && code == AB_OK; i++) {
         code = is_applied(store, &entries[i]) ? AB_OK : hold_entry(&look, &entries[i]);
     }
@@ -220,6 +237,7 @@ int ab_store_apply(ab_store *store, const ab_entry *entries, size_t count, ab_fr
     code = code == AB_OK ? reserve_marks(&store->applied, after.count) : code;
     if (code != AB_OK) {
         store->pending_count = before;
+        ab_tombstones_drop(&store->deletes, deletes_before);
         *failed = 0;
         return code;
     }
@@ -228,11 +246,17 @@ int ab_store_apply(ab_store *store, const ab_entry *entries, size_t count, ab_fr
     return AB_OK;
 }
 
-static void flushed(ab_store *store, const ab_counters *counters)
+void ab_store_set_counters(ab_store *store, const ab_counters *counters)
 {
     pthread_mutex_lock(&store->summary_lock);
     store->counters = *counters;
     pthread_mutex_unlock(&store->summary_lock);
+}
+
+static void flushed(ab_store *store, const ab_counters *counters)
+{
+    ab_store_set_counters(store, counters);
+    ab_tombstones_written(store);
     set_marks(&store->durable, store->applied.list, store->applied.count);
     store->pending_count = 0;
     store->columns.fresh_count = 0;
@@ -250,15 +274,17 @@ int ab_store_flush(ab_store *store)
     }
     /* Room for what is remembered afterwards comes first: nothing may fail once it is committed. */
     int code = reserve_marks(&store->durable, store->applied.count);
+    code = code == AB_OK ? ab_tombstones_merge(store) : code;
     if (code != AB_OK) {
         return code;
     }
     for (int growths = 0;; growths++) {
-        ab_counters counters = store->counters;
         if (store->env == NULL && ab_store_env_reopen(store) != AB_OK) {
             return AB_EIO;
         }
-        int rc = ab_store_write(store, &counters);
+        int rc = ab_store_sweep(store);
+        ab_counters counters = store->counters;
+        rc = rc == MDB_SUCCESS ? ab_store_write(store, &counters) : rc;
         if (rc == MDB_SUCCESS) {
             flushed(store, &counters);
             return AB_OK;
@@ -296,6 +322,7 @@ void ab_store_summarize(const ab_store *store, ab_store_summary *summary)
     pthread_mutex_lock(&s->summary_lock);
     ab_counters counters = s->counters;
     pthread_mutex_unlock(&s->summary_lock);
-    *summary = (ab_store_summary){.points = counters.points, .columns = counters.columns};
+    *summary = (ab_store_summary){
+        .points = counters.points, .columns = counters.columns, .tombstones = counters.tombstones};
     put_sum(&summary->digest, counters.digest);
 }

@@ -8,22 +8,26 @@
  * on other threads beside them, each export on one thread at a time.
  *  - What was applied is held in memory until a flush, sorted then, and written in one synced transaction together
  * with the frontier: each entry counts exactly once. A flush that fails (disk full) loses nothing: it can be repeated.
- *  - Of several values for one series, field and time, the one with the greatest (hlc, node) stays; so the content
- * depends only on which entries were applied, never on their order.
+ *  - Of several values for one series, field and time, the one with the greatest (hlc, node) stays, unless a delete
+ * with a greater one selects it; so the content depends only on which entries were applied, never on their order. That
+ * is why deletes are kept as tombstones: a write that one of them covers may still come. A tombstone goes only where a
+ * later one selects all that it does.
  *
  * Databases: "columns": a trie of column keys (series key, space, field key) in pieces of 500 bytes, because LMDB's
  * keys are short: key (parent node u32, piece), value (column id u32, child node u32), big-endian, 0 for none.
- * "points": key (column id u32, time u64 with flipped sign bit), big-endian; value: see store_point.c. "meta": format,
- * group, frontier, digest, counters. Ids are private to one replica: neither digest nor export depend on them.
+ * "points": key (column id u32, time u64 with flipped sign bit), big-endian; value: see store_point.c.
+ * "tombstones": key (hlc u64, node u32), big-endian, value: the delete's payload (pack.h). "meta": format, group,
+ * frontier, digest, counters. Ids are private to one replica: neither digest nor export depend on them.
  */
 #ifndef ANABRANCHD_STORE_H
 #define ANABRANCHD_STORE_H
 
+#include "tools/anabranchd/selection.h"
 #include <anabranch/error.h>
 #include <anabranch/statemachine.h>
 #include <anabranch/types.h>
 
-#define AB_STORE_FORMAT 1u
+#define AB_STORE_FORMAT 2u /* 1: before there were tombstones */
 
 typedef struct ab_store ab_store;
 
@@ -39,7 +43,7 @@ void ab_store_close(ab_store *store);
 /** Frees the handle; nobody uses it any more. NULL is allowed. */
 void ab_store_free(ab_store *store);
 
-/** Applies entries that ab_pack_add() packed; all or nothing.
+/** Applies entries that ab_pack_add() or ab_pack_delete() packed; all or nothing.
  *  @return AB_OK; AB_EREJECT: entry *failed cannot be read; AB_ENOMEM, AB_ENOSPC, AB_EIO: try again later */
 int ab_store_apply(ab_store *store, const ab_entry *entries, size_t count, ab_frontier after, size_t *failed);
 
@@ -52,8 +56,9 @@ ab_frontier ab_store_durable(const ab_store *store);
 /** What the store holds as of the last flush. */
 typedef struct ab_store_summary {
     uint64_t points;
-    uint64_t columns; /**< series x field */
-    ab_digest digest;
+    uint64_t columns; /**< series x field that have points */
+    uint64_t tombstones;
+    ab_digest digest; /**< of points and tombstones */
 } ab_store_summary;
 
 void ab_store_summarize(const ab_store *store, ab_store_summary *summary);
@@ -61,14 +66,17 @@ void ab_store_summarize(const ab_store *store, ab_store_summary *summary);
 /** Recounts all by a full scan. @return AB_OK, AB_ECLOSED, AB_ECORRUPT, AB_EIO, AB_ENOMEM */
 int ab_store_scan(ab_store *store, ab_store_summary *summary);
 
-/** A walk over all points in the order of (column key, time), as line protocol with one field per line. */
+/** A walk over points in the order of (column key, time), as line protocol with one field per line. */
 typedef struct ab_export ab_export;
 
-ab_export *ab_export_new(void); /**< NULL: out of memory */
+/** @param selection  which points; borrowed for the walk; NULL: all. @return NULL: out of memory */
+ab_export *ab_export_new(const ab_selection *selection);
 void ab_export_free(ab_export *walk);
 
-/** The next lines: some tens of KB, in `text` until the next call; *size = 0 at the end. Holds no transaction between
- * calls: what is written meanwhile shows or does not. @return AB_OK, AB_ECLOSED, AB_ECORRUPT, AB_EIO, AB_ENOMEM */
+/** The next lines: some tens of KB at most, in `text` until the next call. *size = 0: none found in this call's share of
+ * work; ab_export_ended() says whether there are more. Holds no transaction between calls: what is written meanwhile
+ * shows or does not. @return AB_OK, AB_ECLOSED, AB_ECORRUPT, AB_EIO, AB_ENOMEM */
 int ab_export_next(ab_export *walk, ab_store *store, const char **text, size_t *size);
+bool ab_export_ended(const ab_export *walk);
 
 #endif

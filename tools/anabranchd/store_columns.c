@@ -19,7 +19,7 @@ void ab_columns_clear(ab_columns *columns)
     free(columns->table);
     free(columns->fresh);
     ab_arena_clear(&columns->texts);
-    *columns = (ab_columns){.next_id = columns->next_id};
+    *columns = (ab_columns){.next_id = columns->next_id, .live = columns->live};
 }
 
 static bool is_column(const ab_column *column, const ab_point *point)

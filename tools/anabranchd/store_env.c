@@ -11,7 +11,7 @@
 
 /* Small: a node may have hundreds of groups. It doubles when it is full; LMDB opens a larger file with a larger map. */
 #define MAP_INITIAL (16u << 20)
-#define DATABASES 3
+#define DATABASES 4
 
 int ab_store_code(int lmdb_code)
 {
@@ -51,6 +51,7 @@ static int open_databases(ab_store *store)
     }
     rc = mdb_dbi_open(txn, "columns", MDB_CREATE, &store->columns_dbi);
     rc = rc == MDB_SUCCESS ? mdb_dbi_open(txn, "points", MDB_CREATE, &store->points_dbi) : rc;
+    rc = rc == MDB_SUCCESS ? mdb_dbi_open(txn, "tombstones", MDB_CREATE, &store->tombstones_dbi) : rc;
     rc = rc == MDB_SUCCESS ? mdb_dbi_open(txn, "meta", MDB_CREATE, &store->meta_dbi) : rc;
     if (rc != MDB_SUCCESS) {
         mdb_txn_abort(txn);
@@ -156,7 +157,8 @@ static int load_head(const ab_store *store, MDB_txn *txn, ab_message *message)
     if (rc != MDB_SUCCESS || data.mv_size < 8) {
         return report(store, message, AB_ECORRUPT, "damaged", "its head cannot be read");
     }
-    if (get_u64(data.mv_data) != AB_STORE_FORMAT) {
+    uint64_t format = get_u64(data.mv_data);
+    if (format == 0 || format > AB_STORE_FORMAT) {
         return report(store, message, AB_EVERSION, "unknown format",
                       "written by another version of anabranchd: use that version");
     }
@@ -227,6 +229,7 @@ int ab_store_meta_load(ab_store *store, ab_message *message)
     }
     store->counters = (ab_counters){.next_node = 1};
     store->columns.next_id = 1;
+    store->columns.live = 1;
     int code = load_head(store, txn, message);
     if (code == AB_OK) {
         code = load_counters(store, txn);
@@ -253,7 +256,7 @@ static int save_frontier(const ab_store *store, MDB_txn *txn)
     return rc;
 }
 
-int ab_store_meta_save(ab_store *store, MDB_txn *txn, const ab_counters *counters)
+int ab_store_counters_save(ab_store *store, MDB_txn *txn, const ab_counters *counters)
 {
     uint8_t head[8 * HEAD_SIZE];
     uint8_t counts[8 * COUNT_SIZE];
@@ -266,6 +269,11 @@ int ab_store_meta_save(ab_store *store, MDB_txn *txn, const ab_counters *counter
     put_u64(counts + 8 * COUNT_NEXT_ID, store->columns.next_id);
     put_u64(counts + 8 * COUNT_NEXT_NODE, counters->next_node);
     int rc = put_record(store, txn, "head", head, sizeof head);
-    rc = rc == MDB_SUCCESS ? put_record(store, txn, "counters", counts, sizeof counts) : rc;
+    return rc == MDB_SUCCESS ? put_record(store, txn, "counters", counts, sizeof counts) : rc;
+}
+
+int ab_store_meta_save(ab_store *store, MDB_txn *txn, const ab_counters *counters)
+{
+    int rc = ab_store_counters_save(store, txn, counters);
     return rc == MDB_SUCCESS ? save_frontier(store, txn) : rc;
 }

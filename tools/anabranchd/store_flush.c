@@ -30,7 +30,6 @@ static int write_columns(const ab_store *store, MDB_txn *txn, ab_counters *count
             return rc;
         }
     }
-    counters->columns += store->columns.fresh_count;
     return MDB_SUCCESS;
 }
 
@@ -50,11 +49,11 @@ static int pack(ab_store *store, const ab_pending *point, MDB_val *data)
     return MDB_SUCCESS;
 }
 
-static int add_hash(ab_store *store, const ab_pending *point, const MDB_val *data, bool add, ab_sum *digest)
+int ab_store_count_point(ab_store *store, ab_sum column_hash, int64_t time, const MDB_val *data, bool add,
+                         ab_sum *digest)
 {
     ab_sum hash;
-    ab_sum column = store->columns.list[point->position].key_hash;
-    if (ab_point_hash(&store->hasher, column, point->time, data, &hash) != AB_OK) {
+    if (ab_point_hash(&store->hasher, column_hash, time, data, &hash) != AB_OK) {
         return ENOMEM;
     }
     if (add) {
@@ -63,6 +62,12 @@ static int add_hash(ab_store *store, const ab_pending *point, const MDB_val *dat
         ab_sum_subtract(digest, hash);
     }
     return MDB_SUCCESS;
+}
+
+static int add_hash(ab_store *store, const ab_pending *point, const MDB_val *data, bool add, ab_sum *digest)
+{
+    ab_sum column = store->columns.list[point->position].key_hash;
+    return ab_store_count_point(store, column, point->time, data, add, digest);
 }
 
 /* The same point is stored already: the greater stamp stays. */
@@ -106,6 +111,45 @@ static bool same_point(const ab_pending *a, const ab_pending *b)
     return a->column == b->column && a->time == b->time;
 }
 
+int ab_store_first_point(MDB_cursor *cursor, uint32_t column)
+{
+    uint8_t bytes[AB_POINT_KEY_SIZE];
+    MDB_val key = {sizeof bytes, bytes};
+    MDB_val data;
+    uint32_t id = 0;
+    int64_t time = 0;
+    ab_point_key_pack(column, INT64_MIN, bytes);
+    int rc = mdb_cursor_get(cursor, &key, &data, MDB_SET_RANGE);
+    if (rc == MDB_SUCCESS && !ab_point_key_unpack(&key, &id, &time)) {
+        return MDB_CORRUPTED;
+    }
+    return rc == MDB_SUCCESS && id != column ? MDB_NOTFOUND : rc;
+}
+
+/* The points of one column, pending[from] to pending[end - 1]. */
+static int write_run(ab_store *store, MDB_cursor *cursor, size_t from, size_t end, ab_counters *counters)
+{
+    ab_column *column = &store->columns.list[store->pending[from].position];
+    uint64_t before = counters->points;
+    bool live = column->live == store->columns.live;
+    int rc = live ? MDB_SUCCESS : ab_store_first_point(cursor, column->id);
+    live = rc == MDB_SUCCESS;
+    rc = rc == MDB_NOTFOUND ? MDB_SUCCESS : rc;
+    for (size_t i = from; i < end && rc == MDB_SUCCESS; i++) {
+        /* Of one point's values the last in this order wins. */
+        if (i + 1 < end && same_point(&store->pending[i], &store->pending[i + 1])) {
+            continue;
+        }
+        if (!ab_tombstones_cover(store, &store->pending[i])) {
+            rc = write_point(store, cursor, &store->pending[i], counters);
+        }
+    }
+    bool grown = counters->points != before;
+    counters->columns += grown && !live ? 1 : 0;
+    column->live = live || grown ? store->columns.live : 0;
+    return rc;
+}
+
 static int write_points(ab_store *store, MDB_txn *txn, ab_counters *counters)
 {
     MDB_cursor *cursor = NULL;
@@ -113,12 +157,11 @@ static int write_points(ab_store *store, MDB_txn *txn, ab_counters *counters)
     if (rc != MDB_SUCCESS) {
         return rc;
     }
-    for (size_t i = 0; i < store->pending_count && rc == MDB_SUCCESS; i++) {
-        /* Of one point's values the last in this order wins. */
-        if (i + 1 < store->pending_count && same_point(&store->pending[i], &store->pending[i + 1])) {
-            continue;
+    for (size_t from = 0, end = 0; from < store->pending_count && rc == MDB_SUCCESS; from = end) {
+        while (end < store->pending_count && store->pending[end].column == store->pending[from].column) {
+            end++;
         }
-        rc = write_point(store, cursor, &store->pending[i], counters);
+        rc = write_run(store, cursor, from, end, counters);
     }
     mdb_cursor_close(cursor);
     return rc;
@@ -135,11 +178,15 @@ int ab_store_write(ab_store *store, ab_counters *counters)
         return rc;
     }
     rc = write_columns(store, txn, counters);
+    rc = rc == MDB_SUCCESS ? ab_tombstones_write(store, txn, counters) : rc;
     rc = rc == MDB_SUCCESS ? write_points(store, txn, counters) : rc;
     rc = rc == MDB_SUCCESS ? ab_store_meta_save(store, txn, counters) : rc;
-    if (rc != MDB_SUCCESS) {
+    if (rc == MDB_SUCCESS) {
+        rc = mdb_txn_commit(txn);
+    } else {
         mdb_txn_abort(txn);
-        return rc;
     }
-    return mdb_txn_commit(txn);
+    /* What was learnt of columns holds only if it is stored. */
+    store->columns.live += rc != MDB_SUCCESS ? 1 : 0;
+    return rc;
 }

@@ -70,6 +70,7 @@ typedef struct ab_column {
     const char *text;
     uint32_t size;
     uint32_t id;
+    uint32_t live; /* as columns->live: it has points */
 } ab_column;
 
 typedef struct ab_columns {
@@ -83,6 +84,7 @@ typedef struct ab_columns {
     size_t fresh_capacity;
     ab_arena texts;
     uint32_t next_id;
+    uint32_t live; /* changes when what is known of columns that have points does not hold any more; not 0 */
 } ab_columns;
 
 /* How to look a column up that the cache does not have. */
@@ -114,6 +116,22 @@ typedef struct ab_pending {
     ab_value value;
 } ab_pending;
 
+typedef struct ab_tombstone {
+    ab_stamp stamp;
+    ab_selection selection; /* of payload */
+    char *payload;
+    size_t size;
+    bool fresh;    /* not stored yet */
+    bool needless; /* in this flush: a later one covers it */
+} ab_tombstone;
+
+/* Sorted by stamp; none covers another with a smaller stamp. */
+typedef struct ab_tombstones {
+    ab_tombstone *list;
+    size_t count;
+    size_t capacity;
+} ab_tombstones;
+
 typedef struct ab_marks {
     ab_mark *list;
     size_t count;
@@ -122,7 +140,8 @@ typedef struct ab_marks {
 
 typedef struct ab_counters {
     uint64_t points;
-    uint64_t columns;
+    uint64_t columns; /* that have points */
+    uint64_t tombstones;
     ab_sum digest;
     uint32_t next_node;
 } ab_counters;
@@ -137,6 +156,7 @@ struct ab_store {
     bool closed;
     MDB_dbi columns_dbi;
     MDB_dbi points_dbi;
+    MDB_dbi tombstones_dbi;
     MDB_dbi meta_dbi;
     pthread_mutex_t summary_lock; /* guards counters against ab_store_summarize() */
     ab_counters counters;         /* as of the last flush */
@@ -144,7 +164,14 @@ struct ab_store {
     ab_pending *pending;
     size_t pending_count;
     size_t pending_capacity;
-    ab_arena texts; /* of pending strings */
+    ab_arena texts;           /* of pending strings */
+    ab_tombstones deletes;    /* applied, not flushed: in the order in which they came */
+    ab_tombstones tombstones; /* stored */
+    ab_tombstones merged;     /* both, during a flush; borrows the payloads */
+    uint32_t *candidates;     /* during a flush: those that select the column at hand */
+    uint32_t candidates_of;   /* its position */
+    size_t candidate_count;
+    size_t candidate_capacity;
     ab_marks durable;
     ab_marks applied;
     bool dirty; /* applied differs from durable */
@@ -163,8 +190,36 @@ int ab_store_env_grow(ab_store *store);
 int ab_store_env_reopen(ab_store *store);
 int ab_store_meta_load(ab_store *store, ab_message *message);
 int ab_store_meta_save(ab_store *store, MDB_txn *txn, const ab_counters *counters); /* LMDB code */
+int ab_store_counters_save(ab_store *store, MDB_txn *txn,
+                           const ab_counters *counters); /* the same, no frontier */
+
+/* store.c: counters that were committed */
+void ab_store_set_counters(ab_store *store, const ab_counters *counters);
 
 /* store_flush.c: an LMDB code */
 int ab_store_write(ab_store *store, ab_counters *counters);
+int ab_store_count_point(ab_store *store, ab_sum column_hash, int64_t time, const MDB_val *data, bool add,
+                         ab_sum *digest);
+/* MDB_NOTFOUND: the column has no points. Moves the cursor. */
+int ab_store_first_point(MDB_cursor *cursor, uint32_t column);
+
+/* store_delete.c: tombstones. */
+
+/* Holds a delete until the next flush. */
+int ab_tombstones_hold(ab_store *store, const ab_entry *entry);
+/* Drops what was held beyond the first `count`. */
+void ab_tombstones_drop(ab_tombstones *tombstones, size_t count);
+int ab_tombstones_load(ab_store *store);
+/* Makes store->merged. @return AB_OK, AB_ENOMEM */
+int ab_tombstones_merge(ab_store *store);
+/* Whether a delete covers the point. */
+bool ab_tombstones_cover(ab_store *store, const ab_pending *point);
+int ab_tombstones_write(ab_store *store, MDB_txn *txn, ab_counters *counters); /* LMDB code */
+/* After the commit: merged is what is stored. */
+void ab_tombstones_written(ab_store *store);
+ab_sum ab_tombstone_hash(const MDB_val *key, const MDB_val *payload);
+
+/* store_sweep.c: takes away what fresh tombstones cover, in transactions of bounded size. LMDB code */
+int ab_store_sweep(ab_store *store);
 
 #endif

@@ -8,24 +8,30 @@
 
 /* What one call of ab_export_next() gathers. */
 #define SLICE (64u * 1024)
+/* Columns and points looked at in one transaction. */
+#define SHARE 20000u
 
 typedef struct walk {
+    const ab_selection *selection; /* NULL: all */
     char column[AB_COLUMN_KEY_MAX];
     size_t size;  /* of the column key; 0: before the first */
     uint32_t id;  /* of the column; 0: look for the next */
     int64_t time; /* go on at this time */
+    bool begun;
     bool done;
+    size_t share; /* left of this transaction's */
 } walk;
 
 /* Takes a point. @return false: enough for now; the point counts as taken */
 typedef bool (*point_fn)(void *arg, const walk *at, int64_t time, const MDB_val *data, int *code);
 
-/* Points of the column from walk->time on. @return MDB_SUCCESS; *enough: `take` said so */
+/* Points of the column from walk->time on. @return MDB_SUCCESS; *enough: `take` said so, or the share is used up */
 static int walk_column(const ab_store *store, MDB_txn *txn, walk *w, point_fn take, void *arg, int *code,
                        bool *enough)
 {
     MDB_cursor *cursor = NULL;
     uint8_t bytes[AB_POINT_KEY_SIZE];
+    int64_t stop = w->selection != NULL ? w->selection->stop : INT64_MAX;
     ab_point_key_pack(w->id, w->time, bytes);
     MDB_val key = {sizeof bytes, bytes};
     MDB_val data;
@@ -42,11 +48,12 @@ static int walk_column(const ab_store *store, MDB_txn *txn, walk *w, point_fn ta
             rc = MDB_CORRUPTED;
             break;
         }
-        if (id != w->id) {
+        if (id != w->id || time > stop) {
             rc = MDB_NOTFOUND;
             break;
         }
-        more = take(arg, w, time, &data, code);
+        w->share--;
+        more = take(arg, w, time, &data, code) && w->share > 0;
         if (!more || *code != AB_OK) {
             w->time = time == INT64_MAX ? time : time + 1;
             more = time == INT64_MAX;
@@ -63,21 +70,46 @@ static int walk_column(const ab_store *store, MDB_txn *txn, walk *w, point_fn ta
     return rc;
 }
 
+/* The next column of the selection, or walk->done. MDB_SUCCESS with id 0: the share is used up. */
+static int next_column(const ab_trie *trie, walk *w)
+{
+    const ab_selection *selection = w->selection;
+    while (w->share > 0) {
+        int rc = ab_trie_next(trie, w->column, &w->size, &w->id);
+        if (rc == MDB_NOTFOUND || (rc == MDB_SUCCESS && selection != NULL &&
+                                   ab_selection_is_before(selection, w->column, w->size))) {
+            w->done = true;
+            w->id = 0;
+            return MDB_SUCCESS;
+        }
+        w->share--;
+        w->time = selection != NULL ? selection->start : INT64_MIN;
+        if (rc != MDB_SUCCESS || selection == NULL ||
+            ab_selection_has_series(selection, ab_column_series(w->column, w->size))) {
+            return rc;
+        }
+        w->id = 0;
+    }
+    return MDB_SUCCESS;
+}
+
 static int walk_slice(const ab_store *store, MDB_txn *txn, walk *w, point_fn take, void *arg, int *code)
 {
     ab_trie trie = {txn, store->columns_dbi};
     bool enough = false;
     int rc = MDB_SUCCESS;
-    while (rc == MDB_SUCCESS && !enough && *code == AB_OK) {
+    w->share = SHARE;
+    if (!w->begun) {
+        w->size = w->selection != NULL ? ab_selection_begin(w->selection, w->column) : 0;
+        w->begun = true;
+    }
+    while (rc == MDB_SUCCESS && !enough && !w->done && w->share > 0 && *code == AB_OK) {
         if (w->id == 0) {
-            rc = ab_trie_next(&trie, w->column, &w->size, &w->id);
-            w->time = INT64_MIN;
-            if (rc == MDB_NOTFOUND) {
-                w->done = true;
-                return MDB_SUCCESS;
-            }
+            rc = next_column(&trie, w);
         }
-        rc = rc == MDB_SUCCESS ? walk_column(store, txn, w, take, arg, code, &enough) : rc;
+        if (rc == MDB_SUCCESS && w->id != 0 && w->share > 0) {
+            rc = walk_column(store, txn, w, take, arg, code, &enough);
+        }
     }
     return rc;
 }
@@ -109,9 +141,18 @@ struct ab_export {
     walk at;
 };
 
-ab_export *ab_export_new(void)
+ab_export *ab_export_new(const ab_selection *selection)
 {
-    return calloc(1, sizeof(ab_export));
+    ab_export *export = calloc(1, sizeof *export);
+    if (export != NULL) {
+        export->at.selection = selection;
+    }
+    return export;
+}
+
+bool ab_export_ended(const ab_export *export)
+{
+    return export->at.done;
 }
 
 void ab_export_free(ab_export *export)
@@ -190,6 +231,32 @@ static bool recount_point(void *arg, const walk *at, int64_t time, const MDB_val
     return r->slice % 4096 != 0;
 }
 
+/* Adds up what the database of tombstones has. */
+static int recount_tombstones(ab_store *store, recount *r)
+{
+    MDB_txn *txn = NULL;
+    MDB_cursor *cursor = NULL;
+    MDB_val key;
+    MDB_val data;
+    pthread_rwlock_rdlock(&store->lock);
+    int rc = store->env != NULL ? mdb_txn_begin(store->env, NULL, MDB_RDONLY, &txn) : MDB_PANIC;
+    rc = rc == MDB_SUCCESS ? mdb_cursor_open(txn, store->tombstones_dbi, &cursor) : rc;
+    rc = rc == MDB_SUCCESS ? mdb_cursor_get(cursor, &key, &data, MDB_FIRST) : rc;
+    while (rc == MDB_SUCCESS) {
+        ab_sum_add(&r->digest, ab_tombstone_hash(&key, &data));
+        r->summary->tombstones++;
+        rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT);
+    }
+    if (cursor != NULL) {
+        mdb_cursor_close(cursor);
+    }
+    if (txn != NULL) {
+        mdb_txn_abort(txn);
+    }
+    pthread_rwlock_unlock(&store->lock);
+    return rc == MDB_NOTFOUND ? AB_OK : ab_store_code(rc);
+}
+
 int ab_store_scan(ab_store *store, ab_store_summary *summary)
 {
     walk *w = calloc(1, sizeof *w);
@@ -202,6 +269,7 @@ int ab_store_scan(ab_store *store, ab_store_summary *summary)
     while (code == AB_OK && !w->done) {
         code = walk_on(store, w, recount_point, &r);
     }
+    code = code == AB_OK ? recount_tombstones(store, &r) : code;
     for (int i = 0; i < 8; i++) {
         summary->digest.bytes[i] = (uint8_t)(r.digest.high >> (56 - 8 * i));
         summary->digest.bytes[8 + i] = (uint8_t)(r.digest.low >> (56 - 8 * i));

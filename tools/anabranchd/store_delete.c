@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Tombstones: deletes that were applied, kept because a write that one of them covers may still come. The thread that
+ * applies. */
+#include "tools/anabranchd/store_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#define KEY_SIZE 12u
+/* So that the hash of a tombstone is never that of a point. */
+#define HASH_SEED 1u
+
+static int reserve(ab_tombstones *tombstones, size_t count)
+{
+    if (tombstones->capacity >= count) {
+        return AB_OK;
+    }
+    size_t capacity = count * 2;
+    ab_tombstone *list = realloc(tombstones->list, capacity * sizeof *list);
+    if (list == NULL) {
+        return AB_ENOMEM;
+    }
+    tombstones->list = list;
+    tombstones->capacity = capacity;
+    return AB_OK;
+}
+
+static int add(ab_tombstones *tombstones, ab_stamp stamp, const void *payload, size_t size, bool fresh)
+{
+    int code = reserve(tombstones, tombstones->count + 1);
+    char *copy = code == AB_OK ? malloc(size) : NULL;
+    if (copy == NULL) {
+        return AB_ENOMEM;
+    }
+    memcpy(copy, payload, size);
+    ab_tombstone *t = &tombstones->list[tombstones->count];
+    *t = (ab_tombstone){.stamp = stamp, .payload = copy, .size = size, .fresh = fresh};
+    code = ab_pack_read_delete(copy, size, &t->selection);
+    if (code != AB_OK) {
+        free(copy);
+        return AB_ECORRUPT;
+    }
+    tombstones->count++;
+    return AB_OK;
+}
+
+int ab_tombstones_hold(ab_store *store, const ab_entry *entry)
+{
+    ab_stamp stamp = {entry->hlc, entry->stream.node};
+    return add(&store->deletes, stamp, entry->payload, entry->size, true);
+}
+
+void ab_tombstones_drop(ab_tombstones *tombstones, size_t count)
+{
+    while (tombstones->count > count) {
+        free(tombstones->list[--tombstones->count].payload);
+    }
+}
+
+static void put_big(uint8_t *out, uint64_t number, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        out[i] = (uint8_t)(number >> (8 * (size - 1 - i)));
+    }
+}
+
+static uint64_t get_big(const uint8_t *in, size_t size)
+{
+    uint64_t number = 0;
+    for (size_t i = 0; i < size; i++) {
+        number = number << 8 | in[i];
+    }
+    return number;
+}
+
+/* All that is stored, in the order of keys, which is that of stamps. */
+int ab_tombstones_load(ab_store *store)
+{
+    MDB_txn *txn = NULL;
+    MDB_cursor *cursor = NULL;
+    MDB_val key;
+    MDB_val data;
+    int code = AB_OK;
+    int rc = mdb_txn_begin(store->env, NULL, MDB_RDONLY, &txn);
+    if (rc != MDB_SUCCESS) {
+        return ab_store_code(rc);
+    }
+    rc = mdb_cursor_open(txn, store->tombstones_dbi, &cursor);
+    rc = rc == MDB_SUCCESS ? mdb_cursor_get(cursor, &key, &data, MDB_FIRST) : rc;
+    while (rc == MDB_SUCCESS && code == AB_OK) {
+        const uint8_t *in = key.mv_data;
+        if (key.mv_size != KEY_SIZE) {
+            code = AB_ECORRUPT;
+            break;
+        }
+        ab_stamp stamp = {get_big(in, 8), (uint32_t)get_big(in + 8, 4)};
+        code = add(&store->tombstones, stamp, data.mv_data, data.mv_size, false);
+        rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT);
+    }
+    if (cursor != NULL) {
+        mdb_cursor_close(cursor);
+    }
+    mdb_txn_abort(txn);
+    store->counters.tombstones = store->tombstones.count;
+    return code == AB_OK && rc != MDB_SUCCESS && rc != MDB_NOTFOUND ? ab_store_code(rc) : code;
+}
+
+static bool is_later_and_covers(const ab_tombstone *later, const ab_tombstone *than)
+{
+    return ab_stamp_compare(later->stamp, than->stamp) > 0 &&
+           ab_selection_covers(&later->selection, &than->selection);
+}
+
+/* The tombstone at `at` of the deletes against those of a list: either may make the other needless. */
+static void weigh(ab_tombstones *deletes, size_t at, ab_tombstones *list)
+{
+    ab_tombstone *t = &deletes->list[at];
+    for (size_t i = 0; i < list->count && !t->needless; i++) {
+        ab_tombstone *other = &list->list[i];
+        if (other == t || other->needless) {
+            continue;
+        }
+        /* Stamps are unique; should two be equal all the same, the first stays. */
+        bool twin = ab_stamp_compare(other->stamp, t->stamp) == 0 && (list != deletes || i < at);
+        t->needless = twin || is_later_and_covers(other, t);
+    }
+    for (size_t i = 0; i < list->count && !t->needless; i++) {
+        list->list[i].needless = list->list[i].needless || is_later_and_covers(t, &list->list[i]);
+    }
+}
+
+static int compare(const void *left, const void *right)
+{
+    const ab_tombstone *a = left;
+    const ab_tombstone *b = right;
+    return ab_stamp_compare(a->stamp, b->stamp);
+}
+
+static void keep(ab_tombstones *to, const ab_tombstones *from)
+{
+    for (size_t i = 0; i < from->count; i++) {
+        if (!from->list[i].needless) {
+            to->list[to->count++] = from->list[i];
+        }
+    }
+}
+
+static const ab_tombstones *current(const ab_store *store)
+{
+    return store->deletes.count > 0 ? &store->merged : &store->tombstones;
+}
+
+int ab_tombstones_merge(ab_store *store)
+{
+    size_t most = store->tombstones.count + store->deletes.count;
+    store->candidates_of = UINT32_MAX;
+    if (store->candidate_capacity < most) {
+        uint32_t *candidates = realloc(store->candidates, 2 * most * sizeof *candidates);
+        if (candidates == NULL) {
+            return AB_ENOMEM;
+        }
+        store->candidates = candidates;
+        store->candidate_capacity = 2 * most;
+    }
+    store->merged.count = 0;
+    if (store->deletes.count == 0) {
+        return AB_OK;
+    }
+    if (reserve(&store->merged, most) != AB_OK) {
+        return AB_ENOMEM;
+    }
+    for (size_t i = 0; i < store->tombstones.count; i++) {
+        store->tombstones.list[i].needless = false;
+    }
+    for (size_t i = 0; i < store->deletes.count; i++) {
+        store->deletes.list[i].needless = false;
+    }
+    for (size_t i = 0; i < store->deletes.count; i++) {
+        weigh(&store->deletes, i, &store->tombstones);
+        weigh(&store->deletes, i, &store->deletes);
+    }
+    keep(&store->merged, &store->tombstones);
+    keep(&store->merged, &store->deletes);
+    qsort(store->merged.list, store->merged.count, sizeof *store->merged.list, compare);
+    return AB_OK;
+}
+
+static void choose_candidates(ab_store *store, const ab_tombstones *all, uint32_t position)
+{
+    const ab_column *column = &store->columns.list[position];
+    ab_bytes series = ab_column_series(column->text, column->size);
+    store->candidates_of = position;
+    store->candidate_count = 0;
+    for (size_t i = 0; i < all->count; i++) {
+        if (ab_selection_has_series(&all->list[i].selection, series)) {
+            store->candidates[store->candidate_count++] = (uint32_t)i;
+        }
+    }
+}
+
+bool ab_tombstones_cover(ab_store *store, const ab_pending *point)
+{
+    const ab_tombstones *all = current(store);
+    /* A write is nearly always later than every delete. */
+    if (all->count == 0 || ab_stamp_compare(point->stamp, all->list[all->count - 1].stamp) > 0) {
+        return false;
+    }
+    if (store->candidates_of != point->position) {
+        choose_candidates(store, all, point->position);
+    }
+    for (size_t i = store->candidate_count; i > 0; i--) {
+        const ab_tombstone *t = &all->list[store->candidates[i - 1]];
+        if (ab_stamp_compare(t->stamp, point->stamp) < 0) {
+            return false;
+        }
+        if (point->time >= t->selection.start && point->time <= t->selection.stop) {
+            return true;
+        }
+    }
+    return false;
+}
+
+ab_sum ab_tombstone_hash(const MDB_val *key, const MDB_val *payload)
+{
+    XXH128_hash_t k = XXH3_128bits_withSeed(key->mv_data, key->mv_size, HASH_SEED);
+    XXH128_hash_t h = XXH3_128bits_withSeed(payload->mv_data, payload->mv_size, k.low64 ^ k.high64);
+    return (ab_sum){h.low64, h.high64};
+}
+
+static MDB_val make_key(const ab_tombstone *t, uint8_t bytes[KEY_SIZE])
+{
+    put_big(bytes, t->stamp.hlc, 8);
+    put_big(bytes + 8, t->stamp.node, 4);
+    return (MDB_val){KEY_SIZE, bytes};
+}
+
+int ab_tombstones_write(ab_store *store, MDB_txn *txn, ab_counters *counters)
+{
+    uint8_t bytes[KEY_SIZE];
+    int rc = MDB_SUCCESS;
+    if (store->deletes.count == 0) {
+        return rc;
+    }
+    for (size_t i = 0; i < store->tombstones.count && rc == MDB_SUCCESS; i++) {
+        const ab_tombstone *t = &store->tombstones.list[i];
+        if (t->needless) {
+            MDB_val key = make_key(t, bytes);
+            MDB_val data = {t->size, t->payload};
+            ab_sum_subtract(&counters->digest, ab_tombstone_hash(&key, &data));
+            rc = mdb_del(txn, store->tombstones_dbi, &key, NULL);
+        }
+    }
+    for (size_t i = 0; i < store->merged.count && rc == MDB_SUCCESS; i++) {
+        const ab_tombstone *t = &store->merged.list[i];
+        if (t->fresh) {
+            MDB_val key = make_key(t, bytes);
+            MDB_val data = {t->size, t->payload};
+            ab_sum_add(&counters->digest, ab_tombstone_hash(&key, &data));
+            rc = mdb_put(txn, store->tombstones_dbi, &key, &data, 0);
+        }
+    }
+    counters->tombstones = store->merged.count;
+    return rc;
+}
+
+static void free_needless(ab_tombstones *tombstones)
+{
+    for (size_t i = 0; i < tombstones->count; i++) {
+        if (tombstones->list[i].needless) {
+            free(tombstones->list[i].payload);
+        }
+    }
+    tombstones->count = 0;
+}
+
+void ab_tombstones_written(ab_store *store)
+{
+    if (store->deletes.count == 0) {
+        return;
+    }
+    free_needless(&store->deletes);
+    free_needless(&store->tombstones);
+    ab_tombstones stored = store->merged;
+    store->merged = store->tombstones;
+    store->tombstones = stored;
+    for (size_t i = 0; i < stored.count; i++) {
+        stored.list[i].fresh = false;
+    }
+}
