@@ -216,7 +216,11 @@ static int append(ab_group *group, const ab_bytes *payloads, size_t count, size_
     }
     if (!group->dirty) {
         group->dirty = true;
-        ab_wal_thread_dirty(group);
+        bool waits = ticket->waiter != NULL && !queued_is_enough;
+        bool turn = ab_wal_thread_dirty(group, waits);
+        if (waits) {
+            ticket->waiter->turn = turn;
+        }
     }
     return AB_OK;
 }
@@ -296,13 +300,16 @@ int ab_write_wait(ab_group *group, const ab_bytes *payloads, size_t count, const
         options = &defaults;
     }
     uint64_t wait_ms = options->timeout_ms == 0 ? AB_NEVER : options->timeout_ms;
-    ab_waiter waiter;
+    ab_waiter waiter = {.turn = false};
     if (sem_init(&waiter.done, 0, 0) != 0) {
         return AB_ENOMEM;
     }
     ab_ticket ticket = {.waiter = &waiter};
     int code = write_entries(group, payloads, count, options, wait_ms, &ticket);
     if (code == AB_OK) {
+        if (waiter.turn) {
+            ab_wal_thread_turn(group->node);
+        }
         while (sem_wait(&waiter.done) != 0) {
         }
         code = waiter.result.code;

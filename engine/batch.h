@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file batch.h
- * What one commit of the log thread carries: sealed and received blocks, small state, trims. Log thread only.
+ * What one commit carries: sealed and received blocks, small state, trims. For whoever has the log thread's turn.
  */
 #ifndef ANABRANCH_ENGINE_BATCH_H
 #define ANABRANCH_ENGINE_BATCH_H

@@ -129,9 +129,10 @@ static void do_persist(ab_group *group, const ab_action *action)
 }
 
 /* AB_ACT_LOG and AB_ACT_REPAIR name the block that came with this step. */
-static void do_log(const ab_action *action)
+static void do_log(const ab_group *group, const ab_action *action)
 {
     ab_incoming *incoming = (ab_incoming *)(uintptr_t)action->token;
+    incoming->patient = action->write_level == AB_WRITE_LOCAL && group->write_level <= AB_WRITE_LOCAL;
     incoming->repair = action->type == AB_ACT_REPAIR;
     *incoming->taken = true; /* from here on it belongs to the log thread */
     ab_wal_thread_incoming(incoming);
@@ -142,7 +143,7 @@ static void carry_out(ab_group *group, const ab_action *action, follow_up *later
     switch (action->type) {
     case AB_ACT_LOG:
     case AB_ACT_REPAIR:
-        do_log(action);
+        do_log(group, action);
         break;
     case AB_ACT_SEND:
         do_send(group, action, later);

@@ -31,6 +31,7 @@
 #include <uthash.h>
 
 struct ab_admin;
+struct ab_batch;
 struct ab_apply_thread;
 struct ab_read_job;
 
@@ -62,8 +63,9 @@ typedef struct ab_incoming {
     struct ab_group *group; /* the log thread's queue holds a reference */
     ab_buf *buf;
     ab_block_header header;
-    bool repair; /* put over a damaged one */
-    bool *taken; /* set when the core names it in the step that brought it */
+    bool repair;  /* put over a damaged one */
+    bool patient; /* nobody waits for it: the log may gather more before it commits */
+    bool *taken;  /* set when the core names it in the step that brought it */
 } ab_incoming;
 
 /** A value on its way into the log's small state. */
@@ -184,21 +186,30 @@ typedef struct ab_wal_thread {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     bool sleeping;
+    uint64_t until; /* how long it sleeps, unless it is woken */
     bool stop;
     ab_group *dirty_head, *dirty_tail;
     ab_group *trims_head;
     ab_incoming *incoming_head, *incoming_tail;
     uint64_t incoming_bytes;
     size_t incoming_count;
-    bool give_up;        /* stop trying to commit: the node closes */
-    bool lost_announced; /* gave up on blocks that had been announced: the next start must know */
-    uint64_t flush;      /* number of the last request to commit everything */
-    uint64_t flushed;    /* number of the last one that was carried out */
+    bool incoming_urgent;  /* what came in must not wait for more */
+    uint64_t committed_at; /* monotonic ns at which the last commit ended */
+    bool give_up;          /* stop trying to commit: the node closes */
+    bool lost_announced;   /* gave up on blocks that had been announced: the next start must know */
+    uint64_t flush;        /* number of the last request to commit everything */
+    uint64_t flushed;      /* number of the last one that was carried out */
     int flush_code;
     pthread_cond_t flush_done;
     bool paused; /* reading from the peers is stopped */
     ab_state_put *state_head, *state_tail;
+    bool lent;         /* a writer has the turn */
+    bool unfinished;   /* and left a batch whose commit failed */
     uint64_t lazy_due; /* monotonic ns at which state and trims are committed without a block; 0: none */
+
+    /* whoever has the turn; its counts and times may be read under the lock while nobody has it */
+    struct ab_batch *batch;
+    uint64_t commit_due; /* interval durability: when what the batch has must be committed */
 } ab_wal_thread;
 
 /** The completion thread. */
@@ -317,7 +328,10 @@ void ab_wal_thread_stop(ab_node *node);
 void ab_wal_thread_drain(ab_node *node); /* frees what came too late for it */
 /* Commits all that was written so far. @return AB_OK, AB_ETIMEDOUT, or why the log gave up */
 int ab_wal_thread_flush(ab_node *node, uint64_t deadline);
-void ab_wal_thread_dirty(ab_group *group);
+/* The group has blocks to be logged. @return true: the caller, which said that it is going to wait for them, has the turn
+ * and must call ab_wal_thread_turn(), without locks */
+bool ab_wal_thread_dirty(ab_group *group, bool waits);
+void ab_wal_thread_turn(ab_node *node);
 void ab_wal_thread_incoming(ab_incoming *incoming);
 void ab_wal_thread_state(ab_node *node, uint64_t group, ab_bytes key, ab_bytes value, bool soon);
 void ab_wal_thread_trim(ab_group *group); /* takes a reference */

@@ -14,6 +14,7 @@
 typedef struct ab_waiter {
     sem_t done;
     ab_write_result result;
+    bool turn; /* it has the log thread's turn, and must take it before it sleeps */
 } ab_waiter;
 
 typedef struct ab_ticket {

@@ -146,7 +146,8 @@ typedef struct ab_event {
 
 typedef enum ab_action_type {
     AB_ACT_LOG = 1, /**< log the received block `token`. A token that no LOG or REPAIR names in its own step
-                       is released by the driver */
+                       is released by the driver. `write_level` AB_WRITE_LOCAL: nobody who wrote at that
+                       level waits for it, so the driver may gather a few; default: at once */
     AB_ACT_REPAIR = 2,  /**< put the received block `token` over the damaged one with the same key */
     AB_ACT_SEND = 3,    /**< send `peer` blocks of `mark.stream` beginning with the one that starts at
                            `mark.index`: at most `blocks`, at most `bytes` (but at least one block). One is

@@ -82,7 +82,8 @@ AB_API int ab_write_many(ab_group *group, const ab_bytes *payloads, size_t count
                          const ab_write_options *options, ab_write_fn fn, void *arg);
 
 /** Blocking convenience: writes and waits for the completion; a full queue is waited for (up to timeout_ms;
- * 0: for ever). `result` may be NULL. Not from callbacks. @return result->code, or an error as ab_write(). */
+ * 0: for ever). Where the log is idle, the calling thread commits to it itself (durability `sync`), which is faster
+ * than to have it done. `result` may be NULL. Not from callbacks. @return result->code, or an error as ab_write(). */
 AB_API int ab_write_wait(ab_group *group, const ab_bytes *payloads, size_t count,
                          const ab_write_options *options, ab_write_result *result);
 

@@ -37,7 +37,8 @@ static int log_it(ab_mm_peer *peer, ab_mm_stream *stream, const ab_event *event,
                      .mark = {block->stream, block->last},
                      .first = block->first,
                      .hash = block->hash,
-                     .token = event->token};
+                     .token = event->token,
+                     .write_level = AB_WRITE_LOCAL}; /* its origin has answered without us */
     int code = ab_actions_push(actions, &log);
     if (code != AB_OK) {
         return code;

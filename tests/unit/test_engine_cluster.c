@@ -3,7 +3,9 @@
 #include "tests/support/nodes.h"
 
 #include <check.h>
+#include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -217,6 +219,120 @@ START_TEST(full_log_refuses_and_recovers)
 }
 END_TEST
 
+static bool add_commits(void *arg, const ab_metric *metric)
+{
+    if (strcmp(metric->name, "log_commits_total") == 0) {
+        *(double *)arg += metric->value;
+    }
+    return true;
+}
+
+static double commits_of(size_t i)
+{
+    double commits = 0;
+    ab_node_metrics(cluster.nodes[i].node, add_commits, &commits);
+    return commits;
+}
+
+static double seconds_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* Blocks that come one by one, and that nobody waits for there, share commits: one in 2 ms at most, and those of small
+ * state. (On a disk that takes longer for a commit they do anyway.) */
+START_TEST(received_blocks_share_commits)
+{
+    open_all();
+    write_everywhere("w", 1);
+    expect_equal(3);
+    double before = commits_of(1);
+    double start = seconds_now();
+    for (unsigned k = 0; k < 500; k++) {
+        ck_assert_int_eq(test_write_range(cluster.nodes[0].group, "w", k, k + 1), AB_OK);
+    }
+    expect_equal(503);
+    double seconds = seconds_now() - start;
+    double commits = commits_of(1) - before;
+    ck_assert_msg(commits <= seconds * 550 + 20, "%.0f commits in %.3f s", commits, seconds);
+}
+END_TEST
+
+typedef struct writing {
+    pthread_t thread;
+    ab_group *group;
+    char prefix[8];
+    bool waits;
+    atomic_uint done;
+    int code;
+} writing;
+
+static void *write_some(void *arg)
+{
+    writing *w = arg;
+    char payload[32];
+    for (unsigned k = 0; k < 300 && w->code == AB_OK; k++) {
+        ab_bytes one = {payload, (size_t)snprintf(payload, sizeof payload, "%s-%u", w->prefix, k)};
+        if (w->waits) {
+            w->code = ab_write_wait(w->group, &one, 1, NULL, NULL);
+        } else {
+            w->code = ab_write(w->group, one.data, one.size, &(ab_write_options){.wait_ms = WAIT_MS},
+                               count_done, &w->done);
+        }
+    }
+    return NULL;
+}
+
+/* Writers that wait take the log thread's turn from it and from each other, beside others that do not wait. */
+START_TEST(writers_take_turns)
+{
+    static writing all[6];
+    open_all();
+    for (size_t i = 0; i < 6; i++) {
+        all[i] = (writing){.group = cluster.nodes[i % 2].group, .waits = i % 3 != 2};
+        snprintf(all[i].prefix, sizeof all[i].prefix, "t%zu", i);
+        ck_assert_int_eq(pthread_create(&all[i].thread, NULL, write_some, &all[i]), 0);
+    }
+    for (size_t i = 0; i < 6; i++) {
+        pthread_join(all[i].thread, NULL);
+        ck_assert_int_eq(all[i].code, AB_OK);
+    }
+    expect_equal(6 * 300);
+}
+END_TEST
+
+/* The round that a waiting writer does itself may fail: the log thread goes on with it, the writer gets its answer. */
+START_TEST(full_log_under_a_waiting_writer)
+{
+    static char payload[100000];
+    ab_bytes one = {payload, sizeof payload};
+    ab_write_options options = {.timeout_ms = 100};
+    unsigned stored = 0;
+    int code = AB_OK;
+    cluster.tune = low_ceiling;
+    open_all();
+    ck_assert_int_eq(test_cluster_close(&cluster, 1), AB_OK);
+    for (unsigned i = 0; i < 1000 && code != AB_ENOSPC; i++) {
+        code = ab_write_wait(cluster.nodes[0].group, &one, 1, &options, NULL);
+        ck_assert_msg(code == AB_OK || code == AB_ETIMEDOUT || code == AB_ENOSPC, "%s", ab_error_name(code));
+        stored += code != AB_ENOSPC; /* what timed out is queued, and stored when there is room */
+    }
+    ck_assert_int_eq(code, AB_ENOSPC);
+    ck_assert_int_eq(test_cluster_open(&cluster, 1), AB_OK);
+    options.timeout_ms = WAIT_MS;
+    for (unsigned i = 0; i < 500 && code == AB_ENOSPC; i++) {
+        code = ab_write_wait(cluster.nodes[0].group, &one, 1, &options, NULL);
+        if (code == AB_ENOSPC) {
+            clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){.tv_nsec = 20000000}, NULL);
+        }
+    }
+    ck_assert_int_eq(code, AB_OK);
+    expect_equal(stored + 1);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tcase = tcase_create("cluster");
@@ -229,6 +345,9 @@ int main(void)
     tcase_add_test(tcase, interval_durability_replicates);
     tcase_add_test(tcase, logs_are_trimmed);
     tcase_add_test(tcase, full_log_refuses_and_recovers);
+    tcase_add_test(tcase, received_blocks_share_commits);
+    tcase_add_test(tcase, writers_take_turns);
+    tcase_add_test(tcase, full_log_under_a_waiting_writer);
     Suite *suite = suite_create("cluster");
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
