@@ -44,6 +44,9 @@ static bool collect(void *arg, uint64_t group, const ab_stream_state *state)
     }
     uint64_t first = o->from > state->base ? o->from : state->base + 1;
     uint64_t last = o->to != 0 && o->to < state->last ? o->to : state->last;
+    if (o->newest != 0 && last >= first && last - first >= o->newest) {
+        first = last - o->newest + 1;
+    }
     walk->streams[walk->count++] =
         (walk_stream){.group = group, .stream = state->stream, .first = first, .last = last};
     return true;
@@ -65,6 +68,25 @@ int ab_wal_walk_open(ab_wal *wal, const ab_wal_walk_options *options, ab_wal_wal
     }
     *out = walk;
     return AB_OK;
+}
+
+/* The streams that `before` had go on where it ended. Both are in the order of their keys. */
+static void carry_on(ab_wal_walk *walk, const walk_stream *before, size_t count)
+{
+    size_t k = 0;
+    for (size_t i = 0; i < walk->count; i++) {
+        walk_stream *at = &walk->streams[i];
+        while (k < count &&
+               (before[k].group < at->group ||
+                (before[k].group == at->group && ab_stream_compare(before[k].stream, at->stream) < 0))) {
+            k++;
+        }
+        bool same =
+            k < count && before[k].group == at->group && ab_stream_compare(before[k].stream, at->stream) == 0;
+        if (same && at->first <= before[k].last) {
+            at->first = before[k].last + 1;
+        }
+    }
 }
 
 static void drop_block(ab_wal_walk *walk)
@@ -198,6 +220,26 @@ int ab_wal_walk_next(ab_wal_walk *walk, ab_wal_step *step)
             code = from_block(walk, step, &stepped);
         }
     }
+    return code;
+}
+
+int ab_wal_walk_again(ab_wal_walk *walk)
+{
+    walk_stream *before = walk->streams;
+    size_t count = walk->count;
+    walk->streams = NULL;
+    walk->count = walk->capacity = walk->position = 0;
+    walk->next = 0;
+    walk->no_memory = false;
+    walk->options.newest = 0;
+    int code = ab_wal_streams(walk->wal, walk->options.group, collect, walk);
+    code = walk->no_memory ? AB_ENOMEM : code;
+    if (code == AB_OK) {
+        carry_on(walk, before, count);
+    } else {
+        walk->count = 0;
+    }
+    free(before);
     return code;
 }
 

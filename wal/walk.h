@@ -16,6 +16,7 @@ typedef struct ab_wal_walk_options {
     ab_stream stream; /* for one_stream */
     uint64_t from;    /* indexes; 0: from the first there is */
     uint64_t to;      /* 0: to the last */
+    uint64_t newest;  /* only so many of each stream, the latest ones; 0: all */
 } ab_wal_walk_options;
 
 /** One entry, or a range that cannot be read. */
@@ -35,6 +36,9 @@ int ab_wal_walk_open(ab_wal *wal, const ab_wal_walk_options *options, ab_wal_wal
 
 /** @return AB_OK (`step` is filled), AB_ENOTFOUND (the end), AB_ENOMEM, AB_EIO */
 int ab_wal_walk_next(ab_wal_walk *walk, ab_wal_step *step);
+
+/** After the end: goes on with what was appended since, streams that are new included. @return AB_OK, AB_ENOMEM, AB_EIO */
+int ab_wal_walk_again(ab_wal_walk *walk);
 
 void ab_wal_walk_close(ab_wal_walk *walk); /* NULL is allowed */
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A bounded pipe of bytes between two threads. Threads: see answer.h at each function. */
 #include "engine/admin/answer.h"
+#include "engine/thread.h"
+#include "engine/transport/transport.h"
 #include <anabranch/error.h>
 
 #include <string.h>
@@ -20,10 +22,7 @@ int ab_answer_init(ab_answer *answer, int wake_fd)
     if (pthread_mutex_init(&answer->lock, NULL) != 0) {
         return AB_ENOMEM;
     }
-    if (pthread_cond_init(&answer->changed, NULL) != 0) {
-        pthread_mutex_destroy(&answer->lock);
-        return AB_ENOMEM;
-    }
+    ab_cond_init(&answer->changed);
     return AB_OK;
 }
 
@@ -82,6 +81,18 @@ bool ab_answer_push(ab_answer *answer)
 bool ab_answer_full(const ab_answer *answer)
 {
     return ab_out_waiting(&answer->rows) > KEPT_MAX;
+}
+
+bool ab_answer_pause(ab_answer *answer, uint32_t ms)
+{
+    uint64_t until = ab_monotonic_ns() + ms * 1000000ull;
+    pthread_mutex_lock(&answer->lock);
+    while (!answer->cancelled && ab_monotonic_ns() < until) {
+        ab_cond_wait_until(&answer->changed, &answer->lock, until);
+    }
+    bool wanted = !answer->cancelled;
+    pthread_mutex_unlock(&answer->lock);
+    return wanted;
 }
 
 bool ab_answer_cancelled(ab_answer *answer)

@@ -37,6 +37,9 @@ bool ab_answer_push(ab_answer *answer);
 /** Whether ab_answer_push() would keep rows back: make no more of them. */
 bool ab_answer_full(const ab_answer *answer);
 
+/** Waits `ms`, or until nobody wants the rest. @return false: that */
+bool ab_answer_pause(ab_answer *answer, uint32_t ms);
+
 /** Whether nobody wants the rest. */
 bool ab_answer_cancelled(ab_answer *answer);
 

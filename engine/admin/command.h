@@ -25,7 +25,9 @@ typedef struct ab_admin_request {
     uint64_t limit;       /* entries; 0: no limit */
     uint64_t payload_max; /* bytes of each payload to show */
     uint64_t timeout_ms;
+    uint64_t newest; /* entries of each stream; 0: all */
     bool detail;
+    bool follow; /* goes on until nobody reads it */
 } ab_admin_request;
 
 /** Reads a request. @return AB_OK, AB_EVERSION, AB_EPROTO, AB_EINVAL (`message` says what) */

@@ -4,6 +4,8 @@
 #include "wal/walk.h"
 
 #define PROGRESS_MS 100u
+/* How often a follower looks for more: well below what a person notices, and reading the streams' ends costs little. */
+#define FOLLOW_MS 100u
 
 static void row_entry(ab_out *out, const ab_wal_step *step, uint64_t payload_max)
 {
@@ -32,34 +34,51 @@ static void row_fault(ab_out *out, uint64_t group, ab_stream stream, uint64_t fi
     ab_out_end(out);
 }
 
-int ab_task_log(ab_task *t)
+/* Rows up to the end of the walk. @return AB_OK: it is there; AB_ECLOSED: enough; else what went wrong */
+static int rows_of_walk(ab_task *t, ab_wal_walk *walk, uint64_t *entries)
 {
     const ab_admin_request *r = t->request;
-    ab_wal_walk_options options = {
-        .group = r->group, .one_stream = r->one_stream, .stream = r->stream, .from = r->from, .to = r->to};
     uint64_t payload_max = r->payload_max < AB_ADMIN_PAYLOAD_MAX ? r->payload_max : AB_ADMIN_PAYLOAD_MAX;
-    ab_wal_walk *walk;
-    int code = ab_wal_walk_open(ab_node_wal(t->node), &options, &walk);
-    if (code != AB_OK) {
-        return code;
-    }
     ab_wal_step step;
-    uint64_t entries = 0;
-    while ((r->limit == 0 || entries < r->limit) && (code = ab_wal_walk_next(walk, &step)) == AB_OK) {
+    int code = AB_OK;
+    while ((r->limit == 0 || *entries < r->limit) && (code = ab_wal_walk_next(walk, &step)) == AB_OK) {
         if (step.code == AB_OK) {
             row_entry(&t->answer->rows, &step, payload_max);
-            entries++;
+            (*entries)++;
         } else {
             row_fault(&t->answer->rows, step.group, step.entry.stream, step.first, step.last, step.code,
                       ab_strerror(step.code));
         }
         if (ab_out_waiting(&t->answer->rows) > AB_ADMIN_PAYLOAD_MAX && !ab_answer_flush(t->answer)) {
-            code = AB_ECLOSED;
-            break;
+            return AB_ECLOSED;
         }
     }
+    return code == AB_ENOTFOUND ? AB_OK : code == AB_OK ? AB_ECLOSED : code;
+}
+
+int ab_task_log(ab_task *t)
+{
+    const ab_admin_request *r = t->request;
+    ab_wal_walk_options options = {.group = r->group,
+                                   .one_stream = r->one_stream,
+                                   .stream = r->stream,
+                                   .from = r->from,
+                                   .to = r->to,
+                                   .newest = r->newest};
+    ab_wal_walk *walk;
+    uint64_t entries = 0;
+    int code = ab_wal_walk_open(ab_node_wal(t->node), &options, &walk);
+    if (code != AB_OK) {
+        return code;
+    }
+    code = rows_of_walk(t, walk, &entries);
+    while (code == AB_OK && r->follow) {
+        bool wanted = ab_answer_flush(t->answer) && ab_answer_pause(t->answer, FOLLOW_MS);
+        code = wanted ? ab_wal_walk_again(walk) : AB_ECLOSED;
+        code = code == AB_OK ? rows_of_walk(t, walk, &entries) : code;
+    }
     ab_wal_walk_close(walk);
-    return code == AB_ENOTFOUND ? AB_OK : code;
+    return code == AB_ECLOSED ? AB_OK : code;
 }
 
 typedef struct verification {

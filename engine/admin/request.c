@@ -25,6 +25,8 @@ static const request_key keys[] = {
     {"limit", KIND_UINT, offsetof(ab_admin_request, limit)},
     {"payload_max", KIND_UINT, offsetof(ab_admin_request, payload_max)},
     {"timeout_ms", KIND_UINT, offsetof(ab_admin_request, timeout_ms)},
+    {"newest", KIND_UINT, offsetof(ab_admin_request, newest)},
+    {"follow", KIND_BOOL, offsetof(ab_admin_request, follow)},
     {"detail", KIND_BOOL, offsetof(ab_admin_request, detail)},
 };
 

@@ -2,6 +2,7 @@
 /* Makes a data directory with fixed content, for the snapshots of the offline inspector: inspector_makelog DIR. */
 #include "wal/wal.h"
 
+#include <endian.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,18 +66,43 @@ static void put_state(ab_wal *wal, uint64_t group, const char *key, const char *
     require(ab_wal_commit(wal, &op, 1, NULL), key);
 }
 
+/* A quarantined entry: hlc, term, time of refusal, payload. */
+static void put_record(ab_wal *wal, uint64_t group, const char *key, const char *payload)
+{
+    uint64_t head[] = {htole64(START + (1000 << 16)), 0, htole64((START >> 16) + 2000)};
+    char value[256];
+    size_t size = strlen(payload);
+    memcpy(value, head, sizeof head);
+    memcpy(value + sizeof head, payload, size);
+    ab_wal_op op = {
+        .type = AB_WAL_PUT_STATE, .group = group, .key = text(key), .data = {value, sizeof head + size}};
+    require(ab_wal_commit(wal, &op, 1, NULL), key);
+}
+
 static void fill(ab_wal *wal)
 {
     static const char zeros[300];
+    /* What anabranchd packs: two lines, three fields. */
+    static const char points[] = "\x01\xaa"
+                                 "cpu,host=a\xd3\x18\x86\x66\x0c\xbd\x6e\x00\x00\x02\xa4"
+                                 "load\xca\x3f\xc0\x00\x00\xa2"
+                                 "up\xc3\xc0\x05\x01\xa4"
+                                 "load\xd7\x01\x00\x00\x00\x00\x00\x00\x00\x07";
+    /* Three msgpack objects. */
+    static const char objects[] = "\x82\xa4"
+                                  "temp\xcb\x40\x35\x80\x00\x00\x00\x00\x00\x05\xc4\x02\x00\xff"
+                                  "\x94\x01\xfe\xc0\xc2\xa7quote\"\\";
     writer sensors = {.wal = wal, .group = 1, .stream = {1, 1767225600}, .next = 1, .hlc = START};
     writer remote = {
         .wal = wal, .group = 1, .stream = {2, 1767225600}, .next = 1, .hlc = START + (500 << 16)};
     writer other = {.wal = wal, .group = 2, .stream = {1, 1767225600}, .next = 1, .hlc = START};
+    writer kinds = {.wal = wal, .group = 3, .stream = {1, 1767225600}, .next = 1, .hlc = START};
     put_state(wal, 0, "engine/cluster", "plant");
     put_state(wal, 0, "engine/node", "1");
     put_state(wal, 1, "engine/group", "sensors\tmultimaster");
     put_state(wal, 2, "engine/group", "evil\x1b[31mname\tstandalone");
-    put_state(wal, 2, "engine/quarantine/1.1767225600.00000000000000000001", "x");
+    put_record(wal, 2, "engine/quarantine/1.1767225600.00000000000000000001", "alone");
+    put_record(wal, 1, "engine/quarantine/1.1767225600.00000000000000000002", "bad \x1b[2J value");
     put_block(&sensors, (ab_bytes[]){text("trimmed"), text("trimmed too")}, 2);
     put_block(&sensors, (ab_bytes[]){text("pump,site=north temp=21.5"), text(""), text("unit=\xc2\xb5m ok")},
               3);
@@ -88,6 +114,13 @@ static void fill(ab_wal *wal)
               3);
     put_block(&remote, (ab_bytes[]){text("\xff\xfe\x80 not UTF-8"), text("right \xe2\x80\xae to left")}, 2);
     put_block(&other, (ab_bytes[]){text("alone")}, 1);
+    put_state(wal, 3, "engine/group", "kinds\tmultimaster");
+    put_block(&kinds,
+              (ab_bytes[]){{points, sizeof points - 1},
+                           {points, sizeof points - 5}, /* not whole */
+                           {objects, sizeof objects - 1},
+                           {objects, sizeof objects - 4}},
+              4);
     ab_wal_op trim = {.type = AB_WAL_TRIM, .group = 1, .stream = sensors.stream, .index = 2, .limit = 10};
     require(ab_wal_commit(wal, &trim, 1, NULL), "trim");
 }

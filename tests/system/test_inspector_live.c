@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -207,6 +208,165 @@ START_TEST(quarantine_shows)
     write_more(0, "after", 1);
     ck_assert(test_sm_wait(&cluster.nodes[1].sm, ENTRIES + 1, WAIT_MS));
     expect("status --data \"$2\"", 1, "group 1 (test): entries in quarantine: 1");
+    expect("groups --data \"$2\"", 1, "quarantine");
+    expect("quarantine list --data \"$1\"", 0, "Nothing is in quarantine.");
+    expect("quarantine list --data \"$1\" --data \"$2\"", 1, "entries in quarantine: 1");
+    expect("quarantine show --data \"$2\"", 1, "payload  poison-0");
+    json_t *document = inspect_json("quarantine list --data \"$2\" --json", 1);
+    json_t *row = json_array_get(
+        json_object_get(json_array_get(json_object_get(document, "nodes"), 0), "quarantined"), 0);
+    ck_assert_str_eq(json_string_value(json_object_get(row, "payload_hex")), "706f69736f6e2d30");
+    char one[160];
+    snprintf(one, sizeof one, "--data \"$2\" --group 1 --stream %s --index %d",
+             json_string_value(json_object_get(row, "stream")),
+             (int)json_integer_value(json_object_get(row, "index")));
+    json_decref(document);
+
+    char command[256];
+    snprintf(command, sizeof command, "quarantine retry %s", one);
+    expect(command, 1, "state machine will never accept this entry");
+    expect("digest --data \"$1\" --data \"$2\"", 1, "differ");
+    pthread_mutex_lock(&cluster.nodes[1].sm.lock);
+    cluster.nodes[1].sm.reject = NULL;
+    pthread_mutex_unlock(&cluster.nodes[1].sm.lock);
+    expect(command, 0, "applied");
+    expect(command, 1, "no such entry in quarantine");
+    expect("digest --data \"$1\" --data \"$2\"", 0, "All replicas are equal.");
+    expect("quarantine list --data \"$2\"", 0, "Nothing is in quarantine.");
+}
+END_TEST
+
+START_TEST(quarantine_is_dropped)
+{
+    cluster.nodes[1].sm.reject = "poison-0";
+    for (unsigned i = 0; i < 3; i++) {
+        write_more(0, "poison", 1);
+    }
+    write_more(0, "after", 1);
+    ck_assert(test_sm_wait(&cluster.nodes[1].sm, ENTRIES + 1, WAIT_MS));
+    expect("quarantine list --data \"$2\"", 1, "entries in quarantine: 3");
+    expect("quarantine drop --data \"$2\" --group 9 --all", 1, "group 9 is not open on this node");
+    json_t *document = inspect_json("quarantine drop --data \"$2\" --group 1 --all --json", 0);
+    json_t *outcomes = json_object_get(json_array_get(json_object_get(document, "nodes"), 0), "outcomes");
+    ck_assert_uint_eq(json_array_size(outcomes), 3);
+    json_decref(document);
+    expect("quarantine drop --data \"$2\" --group 1 --all", 0, "Done.");
+    expect("quarantine list --data \"$2\"", 0, "Nothing is in quarantine.");
+}
+END_TEST
+
+/* Reads lines of a pipe until one has the text. */
+static void expect_line(FILE *pipe, const char *text)
+{
+    char line[512];
+    do {
+        ck_assert_msg(fgets(line, sizeof line, pipe) != NULL, "the output ended before \"%s\"", text);
+    } while (strstr(line, text) == NULL);
+}
+
+typedef struct follower {
+    pid_t pid;
+    FILE *pipe;
+} follower;
+
+/* `anabranch log --follow` of node 1. */
+static follower follow(const char *last)
+{
+    int ends[2];
+    ck_assert_int_eq(pipe(ends), 0);
+    follower f = {.pid = fork()};
+    ck_assert_int_ge(f.pid, 0);
+    if (f.pid == 0) {
+        dup2(ends[1], STDOUT_FILENO);
+        close(ends[0]);
+        close(ends[1]);
+        execl(ANABRANCH, "anabranch", "log", "--data", cluster.nodes[0].dir, "--follow", "--last", last,
+              (char *)NULL);
+        _exit(127);
+    }
+    close(ends[1]);
+    f.pipe = fdopen(ends[0], "r");
+    ck_assert_ptr_nonnull(f.pipe);
+    return f;
+}
+
+/* Stops reading: its next row finds nobody. */
+static void hang_up(follower f)
+{
+    int status = 0;
+    fclose(f.pipe);
+    write_more(0, "unseen", 1);
+    ck_assert_int_eq(waitpid(f.pid, &status, 0), f.pid);
+    ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGPIPE);
+}
+
+START_TEST(log_is_followed)
+{
+    test_sm_block(&cluster.nodes[0].sm, true); /* what is not applied is not trimmed */
+    write_more(0, "now", 1);
+    follower f = follow("1");
+    expect_line(f.pipe, "now-0");
+    write_more(0, "later", 20);
+    expect_line(f.pipe, "later-19");
+    write_more(1, "elsewhere", 20); /* another stream, which it knows or does not */
+    expect_line(f.pipe, "elsewhere-19");
+    hang_up(f);
+    test_sm_block(&cluster.nodes[0].sm, false);
+}
+END_TEST
+
+/* A follower that goes away lets go of its slot and its thread: there are eight. */
+START_TEST(followers_go_away)
+{
+    test_sm_block(&cluster.nodes[0].sm, true);
+    for (unsigned i = 0; i < 20; i++) {
+        follower f = follow("1");
+        write_more(0, "more", 1);
+        expect_line(f.pipe, "more-0");
+        hang_up(f);
+    }
+    test_sm_block(&cluster.nodes[0].sm, false);
+    expect("log --data \"$1\" --limit 1", 0, "PAYLOAD");
+    follower f = follow("1"); /* and one is there when the node closes */
+    write_more(0, "last", 1);
+    expect_line(f.pipe, "last-0");
+    ck_assert_int_eq(test_cluster_close(&cluster, 0), AB_OK);
+    int status = 0;
+    fclose(f.pipe);
+    ck_assert_int_eq(waitpid(f.pid, &status, 0), f.pid);
+    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+}
+END_TEST
+
+START_TEST(groups_and_metrics)
+{
+    test_sm_block(&cluster.nodes[0].sm, true);
+    write_more(0, "kept", 30);
+    json_t *document = inspect_json("groups --data \"$1\" --json", 0);
+    json_t *node = json_array_get(json_object_get(document, "nodes"), 0);
+    json_t *group = json_array_get(json_object_get(node, "groups"), 0);
+    ck_assert_int_ge(json_integer_value(json_object_get(group, "entries")), 30);
+    ck_assert_int_ge(json_integer_value(json_object_get(group, "log_bytes")), 30 * 6);
+    json_decref(document);
+    test_sm_block(&cluster.nodes[0].sm, false);
+    expect("groups --data \"$1\" --data \"$2\" --data \"$3\"", 0, "No problems.");
+    expect("groups --data \"$1\" --group 9", 1, "group 9 is not open on this node");
+    expect("metrics --data \"$1\" --data \"$2\"", 0, "log_commits_total");
+    expect("metrics --data \"$1\" link_ --watch 0.05 --count 2", 0, "link_sent_bytes_total");
+    ck_assert_ptr_null(strstr(output, "log_commits_total"));
+    int got = inspect("metrics --data \"$1\" log_commits --watch 0.05 --count 3 --json");
+    ck_assert_int_eq(got, 0);
+    size_t runs = 0;
+    for (char *line = strtok(output, "\n"); line != NULL; line = strtok(NULL, "\n")) {
+        document = json_loads(line, JSON_REJECT_DUPLICATES, NULL);
+        node = json_array_get(json_object_get(document, "nodes"), 0);
+        json_t *metric = json_array_get(json_object_get(node, "metrics"), 0);
+        ck_assert(json_is_true(json_object_get(metric, "counter")));
+        ck_assert((json_object_get(metric, "rate") != NULL) == (runs > 0));
+        json_decref(document);
+        runs++;
+    }
+    ck_assert_uint_eq(runs, 3);
 }
 END_TEST
 
@@ -328,6 +488,10 @@ int main(void)
     tcase_add_test(tc, a_replica_that_lags);
     tcase_add_test(tc, a_replica_that_differs);
     tcase_add_test(tc, quarantine_shows);
+    tcase_add_test(tc, quarantine_is_dropped);
+    tcase_add_test(tc, log_is_followed);
+    tcase_add_test(tc, followers_go_away);
+    tcase_add_test(tc, groups_and_metrics);
     tcase_add_test(tc, no_socket);
     tcase_add_test(tc, an_imposter);
     tcase_add_test(tc, stopping_under_inspection);

@@ -168,6 +168,58 @@ START_TEST(failing_allocations)
 }
 END_TEST
 
+START_TEST(latest_only)
+{
+    size_t gaps;
+    ck_assert_uint_eq(walk(&(ab_wal_walk_options){.newest = 2}, &gaps), 2 + 2 + 1);
+    ck_assert_uint_eq(walk(&(ab_wal_walk_options){.newest = 1, .group = 5}, &gaps), 1);
+    ck_assert_uint_eq(walk(&(ab_wal_walk_options){.newest = 2, .group = 1, .to = 7}, &gaps), 2 + 2);
+    ck_assert_uint_eq(walk(&(ab_wal_walk_options){.newest = 5, .group = 1, .from = 10}, &gaps), 3);
+    ck_assert_uint_eq(walk(&(ab_wal_walk_options){.newest = UINT64_MAX}, &gaps), 15);
+}
+END_TEST
+
+/* Entries up to the end; each stream goes on where it stopped. */
+static size_t rest_of(ab_wal_walk *w, uint64_t *last_of_first)
+{
+    ab_wal_step step;
+    size_t entries = 0;
+    while (ab_wal_walk_next(w, &step) == AB_OK) {
+        ck_assert_int_eq(step.code, AB_OK);
+        if (step.group == 1 && ab_stream_compare(step.entry.stream, first_stream) == 0) {
+            ck_assert_uint_eq(step.entry.index, *last_of_first + 1);
+            *last_of_first = step.entry.index;
+        }
+        entries++;
+    }
+    return entries;
+}
+
+START_TEST(goes_on_with_what_comes)
+{
+    ab_wal_walk *w;
+    uint64_t last = 10;
+    ab_wal_walk_options options = {.newest = 2};
+    ck_assert_int_eq(ab_wal_walk_open(wal, &options, &w), AB_OK);
+    ck_assert_uint_eq(rest_of(w, &last), 5);
+    ck_assert_int_eq(ab_wal_walk_again(w), AB_OK);
+    ck_assert_uint_eq(rest_of(w, &last), 0);
+    ck_assert_int_eq(wt_append(wal, 1, first_stream, 5, 20), AB_OK);
+    ck_assert_int_eq(wt_append(wal, 1, (ab_stream){1, 8}, 3, 20), AB_OK); /* between those that were there */
+    ck_assert_int_eq(wt_append(wal, 9, first_stream, 1, 20), AB_OK);
+    ck_assert_int_eq(ab_wal_walk_again(w), AB_OK);
+    ck_assert_uint_eq(rest_of(w, &last), 9);
+    ck_assert_uint_eq(last, 17);
+    ck_assert_int_eq(wt_trim(wal, 1, second_stream, 2, 10), 1); /* a stream that is empty now */
+    ck_assert_int_eq(ab_wal_walk_again(w), AB_OK);
+    ck_assert_uint_eq(rest_of(w, &last), 0);
+    ck_assert_int_eq(wt_append(wal, 1, second_stream, 1, 20), AB_OK);
+    ck_assert_int_eq(ab_wal_walk_again(w), AB_OK);
+    ck_assert_uint_eq(rest_of(w, &last), 1);
+    ab_wal_walk_close(w);
+}
+END_TEST
+
 typedef struct sizes {
     ab_wal_group_size of[4];
     size_t count;
@@ -224,6 +276,8 @@ int main(void)
     tcase_add_test(tc, what_is_appended_meanwhile_is_not_walked);
     tcase_add_test(tc, failing_allocations);
     tcase_add_test(tc, sizes_of_groups);
+    tcase_add_test(tc, latest_only);
+    tcase_add_test(tc, goes_on_with_what_comes);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

@@ -4,6 +4,7 @@
 #define ANABRANCH_TOOLS_CLI_H
 
 #include "tools/anabranch/command.h"
+#include "tools/anabranch/payload.h"
 #include "tools/anabranch/source.h"
 
 #include <anabranch/config.h>
@@ -34,6 +35,11 @@ typedef struct options {
     uint64_t to;
     uint64_t limit;
     uint64_t bytes;
+    bool bytes_given;
+    payload_kind payload;
+    uint64_t newest; /* --last */
+    bool follow;
+    uint64_t index; /* 0: not given */
     uint64_t timeout_ms;
     uint64_t watch_ms; /* 0: once */
     uint64_t count;    /* runs of --watch; 0: until a signal */

@@ -52,13 +52,13 @@ static void pack_uint(msgpack_packer *p, const char *key, uint64_t value)
 
 static void pack_query(msgpack_packer *p, const query *q)
 {
-    uint64_t values[] = {q->group, q->from, q->to, q->limit, q->payload_max, q->timeout_ms};
-    static const char *const keys[] = {"group", "from", "to", "limit", "payload_max", "timeout_ms"};
+    uint64_t values[] = {q->group, q->from, q->to, q->limit, q->payload_max, q->timeout_ms, q->newest};
+    static const char *const keys[] = {"group", "from", "to", "limit", "payload_max", "timeout_ms", "newest"};
     size_t count = 2;
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         count += values[i] != 0;
     }
-    msgpack_pack_map(p, count + q->one_stream + q->detail);
+    msgpack_pack_map(p, count + q->one_stream + q->detail + q->follow);
     pack_uint(p, "v", PROTOCOL);
     pack_key(p, "cmd");
     pack_key(p, q->command);
@@ -72,6 +72,10 @@ static void pack_query(msgpack_packer *p, const query *q)
         snprintf(text, sizeof text, "%u.%u", q->stream.node, q->stream.epoch);
         pack_key(p, "stream");
         pack_key(p, text);
+    }
+    if (q->follow) {
+        pack_key(p, "follow");
+        msgpack_pack_true(p);
     }
     if (q->detail) {
         pack_key(p, "detail");

@@ -9,7 +9,7 @@
 int client_connect(const char *data_dir);
 
 /* Sends the query, gives each row but hello and end to `fn`. @return code of the end; AB_EIO, AB_EPROTO, AB_ENOMEM;
- * AB_ECLOSED (the node hung up); AB_ETIMEDOUT (silent for `silence_ms`) */
+ * AB_ECLOSED (the node hung up); AB_ETIMEDOUT (silent for `silence_ms`; -1: for ever) */
 int client_ask(int fd, const query *q, int silence_ms, row_fn fn, void *arg, ab_message *message);
 
 #endif

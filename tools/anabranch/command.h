@@ -15,11 +15,14 @@ enum {
     OPTION_GROUP = 1u << 2,
     OPTION_ALL = 1u << 3,
     OPTION_STREAMS = 1u << 4,
-    OPTION_RANGE = 1u << 5, /* --stream, --from, --to, --limit, --bytes */
+    OPTION_RANGE = 1u << 5, /* --stream, --from, --to */
     OPTION_TIMEOUT = 1u << 6,
-    OPTION_FILES = 1u << 7, /* arguments that are no options: at least one */
-    OPTION_WORDS = 1u << 8, /* the same, or none */
-    OPTION_WATCH = 1u << 9  /* --watch, --count */
+    OPTION_FILES = 1u << 7,      /* arguments that are no options: at least one */
+    OPTION_WORDS = 1u << 8,      /* the same, or none */
+    OPTION_WATCH = 1u << 9,      /* --watch, --count */
+    OPTION_PAYLOAD = 1u << 10,   /* --payload, --bytes */
+    OPTION_LOG = 1u << 11,       /* --last, --limit, --follow */
+    OPTION_QUARANTINE = 1u << 12 /* --index, --all */
 };
 
 typedef struct command {

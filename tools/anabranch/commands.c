@@ -12,6 +12,7 @@ extern const command command_log;
 extern const command command_verify;
 extern const command command_digest;
 extern const command command_metrics;
+extern const command command_quarantine;
 extern const command command_config;
 
 /* It reads its options itself. */
@@ -22,8 +23,17 @@ static const command command_bench = {
 };
 
 const command *const commands[] = {
-    &command_status, &command_groups,  &command_peers,  &command_log,   &command_verify,
-    &command_digest, &command_metrics, &command_config, &command_bench, NULL,
+    &command_status,
+    &command_groups,
+    &command_peers,
+    &command_log,
+    &command_verify,
+    &command_digest,
+    &command_metrics,
+    &command_quarantine,
+    &command_config,
+    &command_bench,
+    NULL,
 };
 
 const command *command_find(const char *name)

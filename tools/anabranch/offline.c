@@ -137,6 +137,69 @@ static bool count_state(void *arg, uint64_t group, ab_bytes key, ab_bytes value)
     return true;
 }
 
+static json_t *fault_row(uint64_t group, ab_stream stream, uint64_t first, uint64_t last, int code,
+                         const char *what)
+{
+    return json_pack("{s:s, s:o, s:o, s:o, s:o, s:s, s:o}", "type", "fault", "group", json_uint(group),
+                     "stream", stream_json(stream), "first", json_uint(first), "last", json_uint(last),
+                     "code", ab_error_name(code), "what", json_text(what, strlen(what)));
+}
+
+/* The record of a quarantined entry (docs/FORMATS.md): hlc, term, time of refusal, payload. */
+#define RECORD_HEAD 24u
+
+static uint64_t le64(const uint8_t *p)
+{
+    uint64_t value = 0;
+    for (unsigned i = 0; i < 8; i++) {
+        value |= (uint64_t)p[i] << 8 * i;
+    }
+    return value;
+}
+
+static bool read_position(ab_bytes key, ab_stream *stream, uint64_t *index)
+{
+    char text[96];
+    size_t prefix = strlen(KEY_QUARANTINE);
+    if (key.size >= sizeof text || key.size < prefix) {
+        return false;
+    }
+    memcpy(text, key.data, key.size);
+    text[key.size] = '\0';
+    return sscanf(text + prefix, "%" SCNu32 ".%" SCNu32 ".%" SCNu64, &stream->node, &stream->epoch, index) ==
+           3;
+}
+
+static bool emit_quarantined(void *arg, uint64_t group, ab_bytes key, ab_bytes value)
+{
+    work *w = arg;
+    const query *q = w->q;
+    const uint8_t *data = value.data;
+    ab_stream stream = {0, 0};
+    uint64_t index = 0;
+    if (!read_position(key, &stream, &index) || value.size < RECORD_HEAD) {
+        return emit(w, fault_row(group, stream, index, index, AB_ECORRUPT, "a damaged record of quarantine"));
+    }
+    if ((q->one_stream && ab_stream_compare(q->stream, stream) != 0) || index < q->from ||
+        (q->to != 0 && index > q->to)) {
+        return true;
+    }
+    size_t size = value.size - RECORD_HEAD;
+    size_t shown = size < q->payload_max ? size : (size_t)q->payload_max;
+    return emit(w, json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "type", "quarantined", "group",
+                             json_uint(group), "stream", stream_json(stream), "index", json_uint(index),
+                             "hlc", json_uint(le64(data)), "term", json_uint(le64(data + 8)), "refused_ms",
+                             json_uint(le64(data + 16)), "size", json_uint(size), "payload_hex",
+                             json_hex(data + RECORD_HEAD, shown)));
+}
+
+static int group_quarantine(work *w, stream_sum *sum)
+{
+    int code = ab_wal_state_each(w->s->wal, sum->group, (ab_bytes){KEY_QUARANTINE, strlen(KEY_QUARANTINE)},
+                                 emit_quarantined, w);
+    return ended(w, code);
+}
+
 #define IDENTITY_SIZE (2 * (AB_NAME_MAX + 1))
 
 /* Name of a group. @return its backend; both "" where the log does not tell */
@@ -275,14 +338,6 @@ static int each_group(work *w, int (*fn)(work *w, stream_sum *sum))
     return code;
 }
 
-static json_t *fault_row(uint64_t group, ab_stream stream, uint64_t first, uint64_t last, int code,
-                         const char *what)
-{
-    return json_pack("{s:s, s:o, s:o, s:o, s:o, s:s, s:o}", "type", "fault", "group", json_uint(group),
-                     "stream", stream_json(stream), "first", json_uint(first), "last", json_uint(last),
-                     "code", ab_error_name(code), "what", json_text(what, strlen(what)));
-}
-
 static json_t *entry_row(const ab_wal_step *step, uint64_t payload_max)
 {
     const ab_entry *e = &step->entry;
@@ -296,11 +351,20 @@ static json_t *entry_row(const ab_wal_step *step, uint64_t payload_max)
 static int walk_log(work *w)
 {
     const query *q = w->q;
-    ab_wal_walk_options options = {
-        .group = q->group, .one_stream = q->one_stream, .stream = q->stream, .from = q->from, .to = q->to};
+    ab_wal_walk_options options = {.group = q->group,
+                                   .one_stream = q->one_stream,
+                                   .stream = q->stream,
+                                   .from = q->from,
+                                   .to = q->to,
+                                   .newest = q->newest};
     ab_wal_walk *walk;
     ab_wal_step step;
     uint64_t entries = 0;
+    if (q->follow) {
+        snprintf(w->s->message.text, sizeof w->s->message.text, "%s: not running: there is nothing to follow",
+                 w->s->data_dir);
+        return AB_EUNSUPPORTED;
+    }
     int code = ab_wal_walk_open(w->s->wal, &options, &walk);
     if (code != AB_OK) {
         return code;
@@ -351,9 +415,7 @@ static int verify_log(work *w)
 static int needs_a_node(work *w)
 {
     snprintf(w->s->message.text, sizeof w->s->message.text,
-             "%s: not running, and only a running node can tell: "
-             "start it first",
-             w->s->data_dir);
+             "%s: not running, and this needs a running node: start it first", w->s->data_dir);
     return AB_EUNSUPPORTED;
 }
 
@@ -367,6 +429,8 @@ int offline_ask(source *s, const query *q, row_fn fn, void *arg)
         code = emit_node(&w) ? each_group(&w, group_status) : ended(&w, AB_OK);
     } else if (strcmp(q->command, "digest") == 0) {
         code = emit_node(&w) ? each_group(&w, group_digest) : ended(&w, AB_OK);
+    } else if (strcmp(q->command, "quarantine") == 0) {
+        code = emit_node(&w) ? each_group(&w, group_quarantine) : ended(&w, AB_OK);
     } else if (strcmp(q->command, "metrics") == 0) {
         code = emit_node(&w) && node_metrics(&w) ? each_group(&w, group_metrics) : ended(&w, AB_OK);
     } else if (strcmp(q->command, "log") == 0) {

@@ -21,8 +21,13 @@ static const option_text entries[] = {
     {"stream", "N.E", OPTION_RANGE, "only this stream: node and epoch of its origin"},
     {"from", "INDEX", OPTION_RANGE, "from this index of each stream"},
     {"to", "INDEX", OPTION_RANGE, "up to this index of each stream"},
-    {"limit", "N", OPTION_RANGE, "at most so many entries of each node"},
-    {"bytes", "N", OPTION_RANGE, "show so many bytes of each payload (40; at most 65536)"},
+    {"last", "N", OPTION_LOG, "only so many of each stream, the latest ones"},
+    {"limit", "N", OPTION_LOG, "at most so many entries of each node"},
+    {"follow", NULL, OPTION_LOG, "go on with what is logged later, until interrupted; one running node"},
+    {"index", "I", OPTION_QUARANTINE, "only the entry of this index; needs --stream where there are several"},
+    {"all", NULL, OPTION_QUARANTINE, "for retry and drop: all entries that the other options leave"},
+    {"payload", "KIND", OPTION_PAYLOAD, "auto (as it is), raw, text, msgpack, line (as anabranchd writes)"},
+    {"bytes", "N", OPTION_PAYLOAD, "show so many bytes of each payload (40; at most 65536)"},
     {"timeout", "S", OPTION_TIMEOUT, "wait so long for replicas that are still behind (10)"},
     {"watch", "[S]", OPTION_WATCH, "again every S seconds (2)"},
     {"count", "N", OPTION_WATCH, "with --watch: so many times"},
@@ -135,9 +140,12 @@ static int take(options *o, const char *name, const char *value)
                        : strcmp(name, "from") == 0  ? &o->from
                        : strcmp(name, "to") == 0    ? &o->to
                        : strcmp(name, "limit") == 0 ? &o->limit
+                       : strcmp(name, "last") == 0  ? &o->newest
+                       : strcmp(name, "index") == 0 ? &o->index
                        : strcmp(name, "bytes") == 0 ? &o->bytes
                        : strcmp(name, "count") == 0 ? &o->count
                                                     : NULL;
+    o->bytes_given = o->bytes_given || strcmp(name, "bytes") == 0;
     if (number != NULL) {
         return take_number(o, name, value, number);
     }
@@ -162,6 +170,12 @@ static int take(options *o, const char *name, const char *value)
         return read_seconds(value, &o->timeout_ms) ? EXIT_FINE
                                                    : usage(o, "--timeout", "needs seconds, 0 to 86400");
     }
+    if (strcmp(name, "payload") == 0) {
+        return payload_kind_read(value, &o->payload)
+                   ? EXIT_FINE
+                   : usage(o, "--payload", "is auto, raw, text, msgpack, or line");
+    }
+    o->follow = o->follow || strcmp(name, "follow") == 0;
     o->json = o->json || strcmp(name, "json") == 0;
     o->all = o->all || strcmp(name, "all") == 0;
     o->streams = o->streams || strcmp(name, "streams") == 0;
@@ -178,6 +192,9 @@ static int take_files(options *o, unsigned allowed, int argc, char **argv)
             return usage(o, argv[i], "too many files (at most 64)");
         }
         o->files[o->file_count++] = argv[i];
+    }
+    if (o->bytes > 65536) {
+        return usage(o, "--bytes", "at most 65536");
     }
     if ((allowed & OPTION_FILES) != 0 && o->file_count == 0) {
         return usage(o, "no file", "name at least one");
@@ -210,7 +227,7 @@ int options_read(options *o, const command *c, int argc, char **argv)
     struct option long_options[ENTRY_COUNT + 1];
     const option_text *shown[ENTRY_COUNT];
     int count = 0;
-    *o = (options){.command = c->name, .bytes = 40, .timeout_ms = 10000};
+    *o = (options){.command = c->name, .timeout_ms = 10000};
     for (size_t i = 0; i < ENTRY_COUNT; i++) {
         if (entries[i].group == 0 || (entries[i].group & c->options) != 0) {
             shown[count] = &entries[i];

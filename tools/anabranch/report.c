@@ -18,9 +18,12 @@ static const struct {
     const char *place;
     bool list;
 } places[] = {
-    {"node", "node", false},     {"link", "links", true},     {"group", "groups", true},
-    {"stream", "streams", true}, {"sync", "syncs", true},     {"digest", "digests", true},
-    {"fault", "faults", true},   {"metric", "metrics", true}, {"verified", "verified", false},
+    {"node", "node", false},         {"link", "links", true},
+    {"group", "groups", true},       {"stream", "streams", true},
+    {"sync", "syncs", true},         {"digest", "digests", true},
+    {"fault", "faults", true},       {"metric", "metrics", true},
+    {"verified", "verified", false}, {"quarantined", "quarantined", true},
+    {"outcome", "outcomes", true},
 };
 
 bool report_new(report *r, const char *name)

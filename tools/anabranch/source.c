@@ -60,8 +60,8 @@ int source_ask(source *s, const query *q, row_fn fn, void *arg)
         return s->code;
     }
     s->message.text[0] = '\0';
-    return source_live(s) ? client_ask(s->fd, q, SILENCE_MS + (int)q->timeout_ms, fn, arg, &s->message)
-                          : offline_ask(s, q, fn, arg);
+    int silence = q->follow ? -1 : SILENCE_MS + (int)q->timeout_ms;
+    return source_live(s) ? client_ask(s->fd, q, silence, fn, arg, &s->message) : offline_ask(s, q, fn, arg);
 }
 
 uint64_t row_uint(const json_t *row, const char *key)

@@ -32,7 +32,9 @@ typedef struct query {
     uint64_t limit;
     uint64_t payload_max;
     uint64_t timeout_ms;
+    uint64_t newest;
     bool detail;
+    bool follow;
 } query;
 
 /* Takes a row (borrowed); false stops. Field "type" says which. */

@@ -130,18 +130,6 @@ static const char *head(const table *t, size_t column)
     return t->heads[column] + (right(t, column) ? 1 : 0);
 }
 
-/* Bytes of the first `width` columns of quoted text. */
-static size_t bytes_of(const char *text, size_t width)
-{
-    size_t i = 0;
-    for (; text[i] != '\0'; i++) {
-        if (((unsigned char)text[i] & 0xc0) != 0x80 && width-- == 0) {
-            break;
-        }
-    }
-    return i;
-}
-
 static void print_cell(const table *t, size_t column, const char *text, style s, size_t width, FILE *out)
 {
     size_t needed = text_width(text);
@@ -151,7 +139,7 @@ static void print_cell(const table *t, size_t column, const char *text, style s,
     if (right(t, column)) {
         fprintf(out, "%*s", (int)pad, "");
     }
-    fprintf(out, "%s%.*s%s%s", terminal_begin(s), (int)bytes_of(text, cut ? width - 1 : width), text,
+    fprintf(out, "%s%.*s%s%s", terminal_begin(s), (int)text_bytes_of(text, cut ? width - 1 : width), text,
             cut ? "~" : "", terminal_end(s));
     if (last) {
         fputc('\n', out);

@@ -96,6 +96,17 @@ size_t text_width(const char *text)
     return width;
 }
 
+size_t text_bytes_of(const char *text, size_t columns)
+{
+    size_t i = 0;
+    for (; text[i] != '\0'; i++) {
+        if (((unsigned char)text[i] & 0xc0) != 0x80 && columns-- == 0) {
+            break;
+        }
+    }
+    return i;
+}
+
 void text_bytes(uint64_t bytes, char *out, size_t size)
 {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};

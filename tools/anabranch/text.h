@@ -21,6 +21,9 @@ size_t text_strange(const char *text, size_t length);
 /* Columns that harmless text takes on a terminal, counting a character as one. */
 size_t text_width(const char *text);
 
+/* Bytes of the first `columns` columns of harmless text. */
+size_t text_bytes_of(const char *text, size_t columns);
+
 /* 0 "0 B", 1536 "1.5 KiB". */
 void text_bytes(uint64_t bytes, char *out, size_t size);
 
