@@ -1,10 +1,11 @@
 # Real daemons: HTTP, clusters to which something happens, and the main job.
 if(TARGET anabranchd)
     pkg_check_modules(ZLIB REQUIRED IMPORTED_TARGET zlib)
+    pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
     set(bin ${CMAKE_BINARY_DIR}/bin)
-    foreach(test test_http test_ingest test_metrics test_select)
+    foreach(test test_http test_ingest test_metrics test_select test_service)
         ab_test(NAME ${test} SOURCES ${CMAKE_CURRENT_LIST_DIR}/${test}.c ${CMAKE_CURRENT_LIST_DIR}/http_fixture.c
-            LIBS ab_cluster anabranchd_points PkgConfig::ZLIB m TIMEOUT 300 LABELS system)
+            LIBS ab_cluster anabranchd_points PkgConfig::ZLIB PkgConfig::JANSSON m TIMEOUT 300 LABELS system)
     endforeach()
     ab_test(NAME test_cluster SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_cluster.c
         LIBS ab_cluster anabranchd_points ab_sensor_lines TIMEOUT 600 LABELS system)
@@ -16,7 +17,7 @@ if(TARGET anabranchd)
         set(flood 150000)
     endif()
     target_compile_definitions(test_cluster PRIVATE AB_LINES=${lines}u AB_FLOOD=${flood}u)
-    foreach(test test_http test_ingest test_metrics test_select test_cluster)
+    foreach(test test_http test_ingest test_metrics test_select test_service test_cluster)
         target_compile_definitions(${test} PRIVATE AB_BIN="${bin}")
         add_dependencies(${test} anabranchd)
     endforeach()

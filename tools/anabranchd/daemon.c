@@ -10,8 +10,14 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* What a drain may take of the time that stopping may take altogether: the node's own closing needs the rest. */
+/* What a drain may take of the time that stopping may take altogether: the node's own closing has the rest. */
 #define DRAIN_MS_MAX 3000u
+
+static uint32_t drain_ms(const ab_daemon *daemon)
+{
+    uint32_t share = ab_config_node(daemon->file)->stop_timeout_ms / 3;
+    return share < DRAIN_MS_MAX ? share : DRAIN_MS_MAX;
+}
 
 static int compare_groups(const void *left, const void *right)
 {
@@ -45,7 +51,7 @@ static int compare_ids(const void *left, const void *right)
 static int make_groups(ab_daemon *daemon)
 {
     const ab_node_config *node = &daemon->node_config;
-    daemon->group_count = daemon->settings.groups;
+    daemon->group_count = daemon->settings->groups;
     daemon->groups = calloc(daemon->group_count, sizeof *daemon->groups);
     daemon->names = calloc(daemon->group_count, sizeof *daemon->names);
     daemon->members = calloc(node->peer_count + 1, sizeof *daemon->members);
@@ -72,17 +78,18 @@ static int make_groups(ab_daemon *daemon)
 
 int ab_daemon_configure(ab_daemon *daemon, const char *path, ab_message *message)
 {
-    *daemon = (ab_daemon){0};
-    int code = ab_config_load(path, &daemon->file, message);
+    *daemon = (ab_daemon){.path = path, .settings = calloc(1, sizeof *daemon->settings)};
+    int code = daemon->settings != NULL ? ab_config_load(path, &daemon->file, message) : AB_ENOMEM;
     if (code != AB_OK) {
         return code;
     }
     daemon->node_config = *ab_config_node(daemon->file);
     daemon->node_config.log = ab_log_node;
-    code = ab_settings_load(path, &daemon->settings, message);
+    code = ab_settings_load(path, daemon->settings, message);
     if (code != AB_OK) {
         return code;
     }
+    ab_log_configure(daemon->node_config.log_severity, daemon->settings->log_format);
     code = ab_node_config_check(&daemon->node_config, message);
     if (code != AB_OK) {
         return code;
@@ -139,6 +146,9 @@ static int open_groups(ab_daemon *daemon, ab_message *message)
 
 int ab_daemon_start(ab_daemon *daemon, ab_message *message)
 {
+    /* The log decides what is written: its level can change while the node runs. */
+    daemon->node_config.log_severity = AB_LOG_DEBUG;
+    daemon->node_config.stop_timeout_ms -= drain_ms(daemon);
     int code = ab_node_open(&daemon->node_config, &daemon->node, message);
     if (code != AB_OK) {
         daemon->node = NULL;
@@ -148,7 +158,7 @@ int ab_daemon_start(ab_daemon *daemon, ab_message *message)
     if (code != AB_OK) {
         return code;
     }
-    daemon->http_options = (ab_http_options){.settings = &daemon->settings,
+    daemon->http_options = (ab_http_options){.settings = daemon->settings,
                                              .insecure = daemon->node_config.insecure,
                                              .payload_max = daemon->node_config.payload_max,
                                              .node = daemon->node,
@@ -161,8 +171,7 @@ int ab_daemon_stop(ab_daemon *daemon)
 {
     int code = AB_OK;
     if (daemon->http != NULL) {
-        uint64_t drain_ms = daemon->node_config.stop_timeout_ms / 2;
-        if (!ab_http_drain(daemon->http, drain_ms < DRAIN_MS_MAX ? drain_ms : DRAIN_MS_MAX)) {
+        if (!ab_http_drain(daemon->http, drain_ms(daemon))) {
             ab_log(AB_LOG_WARN, "requests are still waiting: they get 503");
         }
     }
@@ -182,7 +191,12 @@ int ab_daemon_stop(ab_daemon *daemon)
     free(daemon->groups);
     free(daemon->names);
     free(daemon->members);
-    ab_settings_free(&daemon->settings);
+    while (daemon->settings != NULL) {
+        ab_settings *before = daemon->settings->before;
+        ab_settings_free(daemon->settings);
+        free(daemon->settings);
+        daemon->settings = before;
+    }
     ab_config_free(daemon->file);
     *daemon = (ab_daemon){0};
     return code;

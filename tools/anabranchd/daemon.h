@@ -10,7 +10,8 @@
 
 typedef struct ab_daemon {
     ab_config *file;
-    ab_settings settings;
+    const char *path; /* of the configuration */
+    ab_settings *settings;
     ab_node_config node_config;
     ab_group_config *groups;
     size_t group_count;
@@ -25,10 +26,14 @@ typedef struct ab_daemon {
 /** Reads and checks the configuration; opens nothing. @return AB_OK, or a code with a message */
 int ab_daemon_configure(ab_daemon *daemon, const char *path, ab_message *message);
 
+/** Reads the configuration again, takes over what can change, logs what cannot or what is wrong with it. While it
+ * runs. */
+void ab_daemon_reload(ab_daemon *daemon);
+
 /** Opens node, groups and HTTP. @return AB_OK, or a code with a message; then ab_daemon_stop() all the same */
 int ab_daemon_start(ab_daemon *daemon, ab_message *message);
 
-/** Drains and closes what is open, frees everything. @return AB_OK, or what ab_node_close() returned */
+/** Drains and closes what is open, within node.stop_timeout_ms, and frees everything. @return AB_OK, or what ab_node_close() returned */
 int ab_daemon_stop(ab_daemon *daemon);
 
 #endif

@@ -107,7 +107,10 @@ static enum MHD_Result begin(ab_http *http, struct MHD_Connection *connection, c
         return MHD_NO;
     }
     request->http = http;
+    request->settings = atomic_load(&http->settings);
     request->connection = connection;
+    request->begun_us = ab_http_now_us();
+    snprintf(request->method, sizeof request->method, "%s", method);
     *state = request;
     check_head(request, path, method);
     bool asks = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_EXPECT) != NULL;
@@ -140,6 +143,16 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
     return request->route->run(request);
 }
 
+static void log_request(const ab_request *request)
+{
+    const ab_log_field fields[] = {{"method", request->method, 0},
+                                   {"path", request->route != NULL ? request->route->path : "?", 0},
+                                   {"status", NULL, request->status},
+                                   {"body_bytes", NULL, (int64_t)request->received},
+                                   {"microseconds", NULL, (int64_t)(ab_http_now_us() - request->begun_us)}};
+    ab_log_fields(AB_LOG_DEBUG, "request", fields, sizeof fields / sizeof *fields);
+}
+
 static void on_completed(void *arg, struct MHD_Connection *connection, void **state,
                          enum MHD_RequestTerminationCode how)
 {
@@ -148,6 +161,9 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **st
     (void)connection;
     (void)how;
     if (request != NULL) {
+        if (ab_log_has(AB_LOG_DEBUG)) {
+            log_request(request);
+        }
         ab_body_drop(request);
         json_decref(request->errors);
         free(request->parts);
@@ -187,6 +203,7 @@ int ab_http_start(const ab_http_options *options, ab_http **out, ab_message *mes
         return AB_ENOMEM;
     }
     http->options = options;
+    atomic_store(&http->settings, options->settings);
     http->started = time(NULL);
     int code = ab_listen(options->settings->http_host, (uint16_t)options->settings->http_port,
                          options->insecure, &http->listen_fd, &http->port, message);
@@ -210,6 +227,11 @@ int ab_http_start(const ab_http_options *options, ab_http **out, ab_message *mes
     }
     *out = http;
     return AB_OK;
+}
+
+void ab_http_use(ab_http *http, const ab_settings *settings)
+{
+    atomic_store(&http->settings, settings);
 }
 
 uint16_t ab_http_port(const ab_http *http)

@@ -26,6 +26,9 @@ typedef struct ab_http_options {
  * is taken, ...), AB_ENOMEM; `message` says what */
 int ab_http_start(const ab_http_options *options, ab_http **http, ab_message *message);
 
+/** New requests follow these settings; what it took at its start (address, threads, connections) stays. They must outlive it, too. */
+void ab_http_use(ab_http *http, const ab_settings *settings);
+
 uint16_t ab_http_port(const ab_http *http);
 
 /** Accepts no more connections, answers new requests with 503, and waits up to `timeout_ms` for writes and reads that

@@ -43,6 +43,7 @@ enum MHD_Result ab_http_queue(ab_request *request, unsigned status, struct MHD_R
     if (response == NULL) {
         return MHD_NO;
     }
+    request->status = status;
     atomic_fetch_add_explicit(&http->counters.requests[status / 100 % 6], 1, memory_order_relaxed);
     if (request->complete_us != 0) {
         count_duration(request);
@@ -113,9 +114,25 @@ json_t *ab_http_describe(const ab_request *request, unsigned status, const char 
                      old ? message : NULL);
 }
 
+/* A line for what is this side's fault, once a second: the counters have the rest. */
+static void log_failure(const ab_request *request, unsigned status, const char *message)
+{
+    _Atomic uint64_t *warned = &request->http->warned_us;
+    uint64_t now = ab_http_now_us();
+    uint64_t last = atomic_load(warned);
+    if (status >= 500 && now - last >= 1000000 && atomic_compare_exchange_strong(warned, &last, now)) {
+        const ab_log_field fields[] = {{"method", request->method, 0},
+                                       {"path", request->route != NULL ? request->route->path : "?", 0},
+                                       {"status", NULL, status},
+                                       {"error", message, 0}};
+        ab_log_fields(AB_LOG_WARN, "request failed", fields, sizeof fields / sizeof *fields);
+    }
+}
+
 static enum MHD_Result answer_error(ab_request *request, unsigned status, const char *message,
                                     const char *retry_after)
 {
+    log_failure(request, status, message);
     struct MHD_Response *response = ab_http_json_response(ab_http_describe(request, status, message));
     if (response != NULL && status == MHD_HTTP_SERVICE_UNAVAILABLE) {
         MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, retry_after);

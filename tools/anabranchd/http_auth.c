@@ -26,7 +26,7 @@ static bool shows(const char *header, const char *scheme, const char *token)
 
 bool ab_http_may(const ab_request *request)
 {
-    const char *token = request->http->options->settings->token;
+    const char *token = request->settings->token;
     if (token == NULL || request->route->open) {
         return true;
     }

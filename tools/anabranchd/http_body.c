@@ -29,7 +29,7 @@ uint64_t ab_body_declared(const ab_request *request)
 static bool hold(ab_request *request, size_t more)
 {
     _Atomic uint64_t *all = &request->http->body_bytes;
-    if (atomic_fetch_add(all, more) + more > request->http->options->settings->max_bodies) {
+    if (atomic_fetch_add(all, more) + more > request->settings->max_bodies) {
         atomic_fetch_sub(all, more);
         ab_http_refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE,
                        "too many bodies at once (max_bodies): try again");
@@ -83,7 +83,7 @@ void ab_body_begin(ab_request *request)
 {
     const char *encoding =
         MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_ENCODING);
-    if (ab_body_declared(request) > request->http->options->settings->max_body) {
+    if (ab_body_declared(request) > request->settings->max_body) {
         ab_http_refuse(request, MHD_HTTP_CONTENT_TOO_LARGE, "the body is larger than max_body");
     }
     if (encoding == NULL || encoding[0] == '\0' || strcasecmp(encoding, "identity") == 0) {
@@ -103,7 +103,7 @@ void ab_body_begin(ab_request *request)
 static bool append(ab_request *request, const char *data, size_t size)
 {
     size_t need = request->size + size;
-    if (need > request->http->options->settings->max_body) {
+    if (need > request->settings->max_body) {
         ab_http_refuse(request, MHD_HTTP_CONTENT_TOO_LARGE, "the body is larger than max_body");
         return false;
     }
@@ -136,7 +136,7 @@ static bool open_inflate(ab_request *request)
  * needed. */
 static bool make_room(ab_request *request, uint8_t *beyond)
 {
-    size_t max = request->http->options->settings->max_body;
+    size_t max = request->settings->max_body;
     z_stream *stream = &request->inflate->stream;
     if (request->size == max) {
         stream->next_out = beyond;

@@ -36,6 +36,8 @@ typedef struct ab_http_counters {
 
 struct ab_http {
     const ab_http_options *options;
+    _Atomic(const ab_settings *) settings; /* for new requests */
+    _Atomic uint64_t warned_us;            /* when a failure was last logged */
     struct MHD_Daemon *daemon;
     uint16_t port;
     int listen_fd;
@@ -77,7 +79,11 @@ typedef struct ab_inflate ab_inflate;
 
 struct ab_request {
     ab_http *http;
+    const ab_settings *settings;
     struct MHD_Connection *connection;
+    char method[8];
+    uint64_t begun_us;     /* monotonic */
+    unsigned status;       /* of the answer; 0: none yet */
     const ab_route *route; /* NULL: no such path */
     unsigned refusal;      /* status of a request that is refused once its body was discarded; 0: none */
     const char *reason;

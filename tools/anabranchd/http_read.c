@@ -105,7 +105,7 @@ static int ask(const ab_http_options *options, ab_group *group, ab_part *part)
     if (code == AB_OK) {
         ab_read_options how = {.level = AB_READ_SESSION,
                                .token = own.token,
-                               .timeout_ms = (uint32_t)options->settings->timeout_ms};
+                               .timeout_ms = (uint32_t)part->request->settings->timeout_ms};
         code = ab_query(group, AB_SHARD_SUMMARY, strlen(AB_SHARD_SUMMARY), &how, on_flushed, part);
     }
     ab_token_free(own.token);

@@ -78,8 +78,8 @@ void ab_http_write_part(ab_request *request, size_t i, const ab_bytes *payloads,
 {
     const ab_http_options *options = request->http->options;
     ab_part *part = &request->parts[i];
-    ab_write_options how = {.level = options->settings->write_level,
-                            .timeout_ms = (uint32_t)options->settings->timeout_ms};
+    ab_write_options how = {.level = request->settings->write_level,
+                            .timeout_ms = (uint32_t)request->settings->timeout_ms};
     ab_http_hold(request);
     int code = ab_write_many(options->shards[i].group, payloads, count, &how, on_written, part);
     if (code != AB_OK) {

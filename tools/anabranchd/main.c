@@ -3,6 +3,7 @@
  * node and of the HTTP server. */
 #include "tools/anabranchd/daemon.h"
 #include "tools/anabranchd/log.h"
+#include "tools/anabranchd/notify.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -33,7 +34,8 @@ static const char usage[] =
     "  -h, --help             this text\n"
     "  -V, --version          version\n"
     "\n"
-    "SIGTERM and SIGINT stop it in order. Exit codes: 0 stopped in order, 1 failed, 2 usage or "
+    "SIGTERM and SIGINT stop it in order; SIGHUP reads the configuration again. Exit codes: 0 stopped in "
+    "order, 1 failed, 2 usage or "
     "configuration.\n";
 
 /* @return -1: go on; else exit with it */
@@ -106,6 +108,7 @@ static void block_signals(sigset_t *signals)
     sigemptyset(signals);
     sigaddset(signals, SIGTERM);
     sigaddset(signals, SIGINT);
+    sigaddset(signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, signals, NULL);
     signal(SIGPIPE, SIG_IGN);
 }
@@ -114,16 +117,29 @@ static int serve(ab_daemon *daemon, const arguments *given, const sigset_t *sign
 {
     uint16_t http_port = ab_http_port(daemon->http);
     uint16_t node_port = ab_node_port(daemon->node);
-    ab_log(AB_LOG_INFO, "ready: http %s:%u, node %u on port %u, %zu groups", daemon->settings.http_host,
-           (unsigned)http_port, (unsigned)daemon->node_config.node_id, (unsigned)node_port,
-           daemon->group_count);
+    const ab_log_field fields[] = {
+        {"http_host", daemon->settings->http_host, 0},  {"http_port", NULL, http_port},
+        {"node_id", NULL, daemon->node_config.node_id}, {"node_port", NULL, node_port},
+        {"groups", NULL, (int64_t)daemon->group_count}, {"version", ab_version(), 0}};
+    ab_log_fields(AB_LOG_INFO, "ready", fields, sizeof fields / sizeof *fields);
     if (given->ready_file != NULL && !write_ready_file(given->ready_file, http_port, node_port)) {
         ab_log(AB_LOG_ERROR, "cannot write %s: %s", given->ready_file, strerror(errno));
         return EXIT_FAILED;
     }
-    int caught = 0;
-    sigwait(signals, &caught);
-    ab_log(AB_LOG_INFO, "%s: stopping", caught == SIGTERM ? "SIGTERM" : "SIGINT");
+    ab_notify("READY=1\nSTATUS=serving\n");
+    for (;;) {
+        int caught = 0;
+        sigwait(signals, &caught);
+        if (caught != SIGHUP) {
+            ab_notify("STOPPING=1\nSTATUS=stopping\n");
+            ab_log_fields(AB_LOG_INFO, "stopping",
+                          &(ab_log_field){"signal", caught == SIGTERM ? "SIGTERM" : "SIGINT", 0}, 1);
+            break;
+        }
+        ab_notify("RELOADING=1\n");
+        ab_daemon_reload(daemon);
+        ab_notify("READY=1\n");
+    }
     return EXIT_FINE;
 }
 

@@ -15,6 +15,7 @@ typedef struct raw {
     char *http_host;
     char *token;
     char *write_level;
+    char *log_format;
     uint64_t *http_port;
     uint64_t *http_threads;
     uint64_t *groups;
@@ -33,12 +34,11 @@ typedef struct raw_file {
 #define TEXT(member)                                                                                         \
     CYAML_FIELD_STRING_PTR(#member, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, raw, member, 0, 255)
 
-static const cyaml_schema_field_t application_fields[] = {TEXT(http_host),        TEXT(token),
-                                                          TEXT(write_level),      NUMBER(http_port),
-                                                          NUMBER(http_threads),   NUMBER(groups),
-                                                          NUMBER(timeout_ms),     NUMBER(max_body),
-                                                          NUMBER(max_bodies),     NUMBER(max_connections),
-                                                          NUMBER(idle_timeout_s), CYAML_FIELD_END};
+static const cyaml_schema_field_t application_fields[] = {
+    TEXT(http_host),   TEXT(token),          TEXT(log_format),        TEXT(write_level),
+    NUMBER(http_port), NUMBER(http_threads), NUMBER(groups),          NUMBER(timeout_ms),
+    NUMBER(max_body),  NUMBER(max_bodies),   NUMBER(max_connections), NUMBER(idle_timeout_s),
+    CYAML_FIELD_END};
 
 static const cyaml_schema_field_t file_fields[] = {
     CYAML_FIELD_IGNORE("node", CYAML_FLAG_OPTIONAL), CYAML_FIELD_IGNORE("groups", CYAML_FLAG_OPTIONAL),
@@ -180,6 +180,11 @@ static int take(const char *path, const raw *from, ab_settings *to, ab_message *
     }
     if (from->write_level != NULL && ab_write_level_parse(from->write_level, &to->write_level) != AB_OK) {
         return fault(path, "write_level", "is not a write level (memory, local, quorum, all)", message);
+    }
+    if (from->log_format != NULL && strcmp(from->log_format, "json") == 0) {
+        to->log_format = AB_LOG_JSON;
+    } else if (from->log_format != NULL && strcmp(from->log_format, "logfmt") != 0) {
+        return fault(path, "log_format", "is neither logfmt nor json", message);
     }
     const char *host = from->http_host != NULL ? from->http_host : AB_DEFAULT_HTTP_HOST;
     if (host[0] == '\0') {

@@ -6,6 +6,7 @@
 #ifndef ANABRANCHD_SETTINGS_H
 #define ANABRANCHD_SETTINGS_H
 
+#include "tools/anabranchd/log.h"
 #include <anabranch/config.h>
 
 #define AB_DEFAULT_HTTP_HOST "127.0.0.1"
@@ -31,6 +32,8 @@ typedef struct ab_settings {
     uint64_t max_connections;   /**< 1 to 65000 */
     uint64_t idle_timeout_s;    /**< of a connection, 1 to 86400 */
     ab_write_level write_level; /**< of a POST, AB_WRITE_DEFAULT: the group's */
+    ab_log_format log_format;
+    struct ab_settings *before; /**< those that were in use before these, if any */
 } ab_settings;
 
 /** Reads them from a file that ab_config_load() has accepted.
