@@ -89,8 +89,18 @@ void ab_announce_logged(ab_node *node, ab_batch *batch, bool committed)
     }
 }
 
-/* A block that the log will not take. What follows it in its stream would not fit either: only that stream stops. */
-static void drop_block(ab_node *node, ab_batch *batch, const ab_wal_op *op, const char *why)
+/* Whether a block before it in its stream was refused in this batch: then that is the news, not this one. */
+static bool follows_refused(const ab_batch *batch, const ab_block_header *header)
+{
+    const ab_refused *refused = batch->refused_head;
+    while (refused != NULL && !same_stream(&refused->block.header, header)) {
+        refused = refused->next;
+    }
+    return refused != NULL;
+}
+
+/* A block that the log will not take. What follows it in its stream will not fit either: only that stream stops. */
+static void drop_block(ab_node *node, ab_batch *batch, const ab_wal_op *op, int code, const char *why)
 {
     size_t i = 0;
     while (i < batch->block_count && batch->blocks[i].buf->data != op->data.data) {
@@ -100,30 +110,66 @@ static void drop_block(ab_node *node, ab_batch *batch, const ab_wal_op *op, cons
         return;
     }
     ab_batch_block *block = &batch->blocks[i];
-    ab_node_log(node, AB_LOG_ERROR, "group %s: the log refused block %llu-%llu of stream %u.%u: %s",
-                block->group->name, (unsigned long long)block->header.first,
-                (unsigned long long)block->header.last, block->header.node, block->header.epoch, why);
-    if (block->local) {
-        pthread_mutex_lock(&block->group->append_lock);
-        block->group->append_code = AB_EINTERNAL;
-        pthread_mutex_unlock(&block->group->append_lock);
-        ab_append_abandon(block->group, AB_EINTERNAL, AB_EINTERNAL);
-    }
-    ab_buf_unref(block->buf);
-    ab_group_unref(block->group);
+    bool follows = follows_refused(batch, &block->header);
+    ab_node_log(node, follows ? AB_LOG_DEBUG : AB_LOG_ERROR,
+                "group %s: the log refused block %llu-%llu of stream %u.%u: %s", block->group->name,
+                (unsigned long long)block->header.first, (unsigned long long)block->header.last,
+                block->header.node, block->header.epoch, why);
+    atomic_fetch_add(&node->counters.refused_blocks, 1);
+    ab_refused *refused = ab_alloc_patiently(node, sizeof *refused);
+    *refused = (ab_refused){.block = *block, .code = code, .announced = i < batch->announced};
+    *(batch->refused_tail != NULL ? &batch->refused_tail->next : &batch->refused_head) = refused;
+    batch->refused_tail = refused;
     memmove(block, block + 1, (batch->block_count - i - 1) * sizeof *block);
     batch->block_count--;
     batch->announced -= batch->announced > i;
 }
 
+/* A refused local block: its writers are told. A core that does not know the event would write on in the stream. */
+static void refuse_writers(const ab_refused *refused, bool known)
+{
+    ab_group *group = refused->block.group;
+    const ab_block_header *header = &refused->block.header;
+    ab_mark from = {{header->node, header->epoch}, header->first};
+    if (!refused->announced) {
+        ab_append_logged(group, refused->block.queued_bytes, header->count);
+    }
+    if (!known) {
+        pthread_mutex_lock(&group->append_lock);
+        group->append_code = AB_EINTERNAL;
+        pthread_mutex_unlock(&group->append_lock);
+    }
+    ab_append_refused(group, from, refused->code == AB_EINVAL ? AB_EINTERNAL : refused->code);
+}
+
+void ab_announce_refusals(ab_node *node, const ab_batch *batch)
+{
+    for (const ab_refused *refused = batch->refused_head; refused != NULL; refused = refused->next) {
+        const ab_block_header *header = &refused->block.header;
+        ab_block_info info = {.stream = {header->node, header->epoch},
+                              .first = header->first,
+                              .last = header->last,
+                              .hash = header->checksum,
+                              .prev_hash = header->prev_hash};
+        if (refused->announced) {
+            ab_cache_unpin(&node->cache, header->group, info.stream, info.first);
+        }
+        ab_event event = {.type = AB_EV_REFUSED, .block = &info, .code = refused->code};
+        int code = ab_group_step(refused->block.group, &event);
+        if (refused->block.local) {
+            refuse_writers(refused, code == AB_OK);
+        }
+    }
+}
+
 /* One operation that can never succeed (damage in the log, or a bug) must not stop everybody else. */
-void ab_announce_refused(ab_node *node, ab_batch *batch, size_t failed)
+void ab_batch_refuse(ab_node *node, ab_batch *batch, size_t failed, int code)
 {
     const ab_wal_op *op = &batch->ops[failed];
     ab_message why;
     ab_wal_message(node->wal, &why);
     if (op->type == AB_WAL_PUT_BLOCK || op->type == AB_WAL_REPLACE_BLOCK) {
-        drop_block(node, batch, op, why.text);
+        drop_block(node, batch, op, code, why.text);
         return;
     }
     ab_node_log(node, AB_LOG_ERROR, "group %llu, stream %u.%u: the log could not %s: %s",

@@ -434,6 +434,28 @@ static void abandon_list(ab_group *group, ab_open_block *blocks, int code)
     }
 }
 
+void ab_append_refused(ab_group *group, ab_mark from, int code)
+{
+    ab_open_block *taken = NULL, **taken_end = &taken;
+    pthread_mutex_lock(&group->append_lock);
+    group->waiting_tail = NULL;
+    for (ab_open_block **link = &group->waiting_head; *link != NULL;) {
+        ab_open_block *block = *link;
+        if (ab_stream_compare(block->done.stream, from.stream) != 0 || block->done.first < from.index) {
+            group->waiting_tail = block;
+            link = &block->next;
+            continue;
+        }
+        *link = block->next;
+        block->next = NULL;
+        *taken_end = block;
+        taken_end = &block->next;
+        group->timed -= block->done.list.timed;
+    }
+    pthread_mutex_unlock(&group->append_lock);
+    abandon_list(group, taken, code);
+}
+
 void ab_append_leave(ab_group *group)
 {
     pthread_mutex_lock(

@@ -49,6 +49,58 @@ void ab_apply_push(ab_group *group, ab_stream stream, uint64_t first, uint64_t l
     pthread_mutex_unlock(&self->lock);
 }
 
+static ab_apply_item *take_items(ab_group *group)
+{
+    ab_apply_thread *self = group->apply_thread;
+    pthread_mutex_lock(&self->lock);
+    ab_apply_item *items = group->apply_head;
+    group->apply_head = group->apply_tail = NULL;
+    atomic_store_explicit(&group->apply_blocks, 0, memory_order_relaxed);
+    pthread_mutex_unlock(&self->lock);
+    return items;
+}
+
+/* Before what came since. */
+static void return_items(ab_group *group, ab_apply_item *items)
+{
+    ab_apply_thread *self = group->apply_thread;
+    ab_apply_item *last = items;
+    unsigned count = 1;
+    for (; last->next != NULL; last = last->next) {
+        count++;
+    }
+    pthread_mutex_lock(&self->lock);
+    last->next = group->apply_head;
+    group->apply_head = items;
+    group->apply_tail = group->apply_tail == NULL ? last : group->apply_tail;
+    atomic_fetch_add_explicit(&group->apply_blocks, count, memory_order_relaxed);
+    pthread_mutex_unlock(&self->lock);
+}
+
+void ab_apply_give_back(ab_group *group)
+{
+    const ab_event event = {.type = AB_EV_UNAPPLIED};
+    int code = AB_ENOMEM;
+    while (code == AB_ENOMEM) {
+        pthread_mutex_lock(&group->core_lock); /* over both, so that nothing is given in between */
+        ab_apply_item *items = take_items(group);
+        code = group->core != NULL ? ab_group_step_locked(group, &event) : AB_ECLOSED;
+        if (code == AB_EINVAL && items != NULL) { /* a core that knows no such event: they are tried again */
+            return_items(group, items);
+            items = NULL;
+        }
+        pthread_mutex_unlock(&group->core_lock);
+        while (items != NULL) {
+            ab_apply_item *next = items->next;
+            free(items);
+            items = next;
+        }
+        if (code == AB_ENOMEM) {
+            ab_node_relieve(group->node);
+        }
+    }
+}
+
 void ab_apply_job(ab_group *group, ab_read_job *job)
 {
     ab_apply_thread *self = group->apply_thread;

@@ -36,7 +36,9 @@ struct ab_frontier_out {
 };
 
 /** Gives one block to the state machine and tells the core. On the group's apply thread.
- *  @return AB_OK (done), else to be tried again later */
+ *  @return AB_OK (done), else to be tried again later; if its block is damaged it is gone with the whole queue */
 int ab_apply_item_run(ab_apply_thread *self, ab_group *group, const ab_apply_item *item, uint64_t *bytes);
+/** Lets go of everything in the group's queue and tells the core, which gives again what can be read. */
+void ab_apply_give_back(ab_group *group);
 
 #endif

@@ -114,14 +114,6 @@ static int apply_buffer(ab_apply_thread *self, ab_group *group, const ab_block_h
     }
 }
 
-static void note_damage(ab_group *group, const ab_apply_item *item)
-{
-    ab_block_info info = {.stream = item->stream, .first = item->first, .last = item->last};
-    ab_event event = {.type = AB_EV_BAD, .block = &info};
-    atomic_fetch_add(&group->node->counters.damaged_blocks, 1);
-    (void)ab_group_step(group, &event);
-}
-
 /* Says once per trouble what holds the group up. */
 static void note_outcome(ab_group *group, const ab_apply_item *item, int code)
 {
@@ -143,17 +135,19 @@ static void note_outcome(ab_group *group, const ab_apply_item *item, int code)
 
 int ab_apply_item_run(ab_apply_thread *self, ab_group *group, const ab_apply_item *item, uint64_t *bytes)
 {
-    ab_block_header header;
+    ab_block_header header = {0};
     ab_buf *buf = NULL;
     int code = ab_block_fetch(group, item->stream, item->first, &header, &buf);
     if (code == AB_OK) {
         *bytes = buf->size;
         code = apply_buffer(self, group, &header, buf);
         ab_buf_unref(buf);
-    } else if (code == AB_ECORRUPT) {
-        note_damage(group, item);
     }
     note_outcome(group, item, code);
+    if (buf == NULL && code == AB_ECORRUPT) {
+        ab_block_damaged(group, item->stream, item->first, item->last, &header);
+        ab_apply_give_back(group); /* the item is gone */
+    }
     if (code == AB_OK) {
         ab_event event = {.type = AB_EV_APPLIED, .mark = {item->stream, item->last}};
         (void)ab_group_step(group, &event);

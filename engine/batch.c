@@ -214,7 +214,15 @@ void ab_batch_clear(ab_batch *batch)
         batch->state_head = put->next;
         free(put);
     }
+    while (batch->refused_head != NULL) {
+        ab_refused *refused = batch->refused_head;
+        batch->refused_head = refused->next;
+        ab_buf_unref(refused->block.buf);
+        ab_group_unref(refused->block.group);
+        free(refused);
+    }
     batch->state_tail = NULL;
+    batch->refused_tail = NULL;
     batch->block_count = batch->announced = batch->op_count = 0;
     batch->bytes = 0;
 }

@@ -18,10 +18,19 @@ typedef struct ab_batch_block {
     uint64_t opened_ns; /* local: when its oldest entry came */
 } ab_batch_block;
 
+/** A block that the log will never take; its core is told after the commit of the others. */
+typedef struct ab_refused {
+    struct ab_refused *next;
+    ab_batch_block block;
+    int code;
+    bool announced; /* interval durability: LOGGED was said */
+} ab_refused;
+
 typedef struct ab_batch {
     ab_batch_block *blocks;
     size_t block_count, block_capacity;
     size_t announced; /* blocks that were announced as logged (interval durability) */
+    ab_refused *refused_head, *refused_tail;
     ab_state_put *state_head, *state_tail;
     ab_wal_op *ops;
     size_t op_count, op_capacity;

@@ -243,7 +243,7 @@ typedef struct ab_backend_entry {
 typedef struct ab_counters {
     atomic_ullong commits, commit_failures, commit_ns, blocks_logged, entries_logged, bytes_logged;
     atomic_ullong writes_refused, blocks_received, blocks_sent, cold_reads, damaged_blocks, trimmed_blocks;
-    atomic_ullong checkpoints, apply_retries, protocol_errors;
+    atomic_ullong checkpoints, apply_retries, protocol_errors, refused_blocks;
 } ab_counters;
 
 struct ab_node {
@@ -316,6 +316,8 @@ void ab_append_merge_hlc(ab_group *group, uint64_t hlc);
 void ab_append_wait(ab_group *group,
                     ab_open_block *block); /* a sealed block's tickets wait for their level */
 void ab_append_acked(ab_group *group, ab_write_level level, ab_mark upto);
+/* The log refused the group's own blocks from `from` on: completes their writes with `code`. */
+void ab_append_refused(ab_group *group, ab_mark from, int code);
 /* Completes everything pending: `queued` for what has no index yet (it is not stored), `sealed` for what has one. */
 void ab_append_abandon(ab_group *group, int queued, int sealed);
 void ab_append_leave(ab_group *group); /* closing: until no writer waits for room any more */
@@ -354,6 +356,9 @@ void ab_read_abandon(ab_group *group);
 int ab_reader_start(ab_node *node);
 void ab_reader_stop(ab_node *node);
 void ab_reader_push(ab_group *group, const ab_action *action);
+/* A damaged block that holds `first` ... `last`; `header` has the range that the log knows. Tells the core. */
+void ab_block_damaged(ab_group *group, ab_stream stream, uint64_t first, uint64_t last,
+                      const ab_block_header *header);
 /* Reads one block into a buffer, from the cache or the log. */
 int ab_block_fetch(ab_group *group, ab_stream stream, uint64_t index, ab_block_header *header, ab_buf **buf);
 

@@ -75,6 +75,17 @@ int ab_block_fetch(ab_group *group, ab_stream stream, uint64_t index, ab_block_h
     return AB_OK;
 }
 
+void ab_block_damaged(ab_group *group, ab_stream stream, uint64_t first, uint64_t last,
+                      const ab_block_header *header)
+{
+    bool known = header->first != 0 && header->first <= first && header->last >= last;
+    ab_block_info info = {
+        .stream = stream, .first = known ? header->first : first, .last = known ? header->last : last};
+    ab_event event = {.type = AB_EV_BAD, .block = &info};
+    atomic_fetch_add(&group->node->counters.damaged_blocks, 1);
+    (void)ab_group_step(group, &event);
+}
+
 static void run_send(const ab_reader_job *job)
 {
     ab_node *node = job->group->node;
@@ -126,11 +137,7 @@ static int load_one(ab_group *group, ab_stream stream, uint64_t index, loaded *i
     int code = ab_block_fetch(group, stream, index, &header, &buf);
     if (code != AB_OK) {
         if (code == AB_ECORRUPT) {
-            ab_block_info info = {
-                .stream = stream, .first = index, .last = header.last >= index ? header.last : index};
-            ab_event event = {.type = AB_EV_BAD, .block = &info};
-            atomic_fetch_add(&group->node->counters.damaged_blocks, 1);
-            (void)ab_group_step(group, &event);
+            ab_block_damaged(group, stream, index, index, &header);
         }
         return code;
     }

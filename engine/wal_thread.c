@@ -381,7 +381,7 @@ static int commit(ab_node *node, ab_batch *batch, bool patient)
         }
         bool may_pass = code == AB_ENOSPC || code == AB_EIO || code == AB_ENOMEM;
         if (!may_pass && failed < batch->op_count) {
-            ab_announce_refused(node, batch, failed);
+            ab_batch_refuse(node, batch, failed, code);
             continue;
         }
         note_failure(node, code);
@@ -401,6 +401,7 @@ static void finish_round(ab_node *node, ab_batch *batch, int code, uint64_t flus
     if (code == AB_OK) {
         ab_announce_logged(node, batch, true);
         ab_announce_durable(node, batch);
+        ab_announce_refusals(node, batch);
         ab_batch_trimmed(node, batch);
     }
     bool lost = code != AB_OK && batch->announced > 0;

@@ -167,12 +167,41 @@ static bool hold(ab_order_stream *stream, const ab_block_info *block)
 
 void ab_order_logged(ab_order_stream *stream, const ab_block_info *block)
 {
-    if (block->last <= stream->last) {
-        return;
+    if (block->last <= stream->last || block->first > stream->last + 1) {
+        return; /* the second: what came before it was refused, so it will be, too */
     }
     stream->last = block->last;
     stream->last_hash = block->hash;
     (void)hold(stream, block);
+}
+
+void ab_order_cut(ab_order_stream *stream, uint64_t last, uint64_t last_hash)
+{
+    while (stream->held_count > 0 && held_at(stream, stream->held_count - 1u)->last > last) {
+        stream->held_count--;
+        free(held_at(stream, stream->held_count)->deps);
+    }
+    if (stream->held_count == 0) {
+        drop_held(stream);
+    }
+    stream->last = last;
+    stream->last_hash = last_hash;
+}
+
+void ab_order_take_back(ab_order *order)
+{
+    free(order->ring);
+    order->ring = NULL;
+    order->ring_start = order->ring_count = 0;
+    order->ring_bytes = 0;
+    for (uint32_t i = 0; i < order->count; i++) {
+        ab_order_stream *stream = order->streams[i];
+        if (stream->given > stream->applied) {
+            stream->given = stream->applied;
+            drop_held(stream); /* what is wanted next comes before them */
+            stream->load_again = stream->load_at == 0 ? 0 : stream->load_again;
+        }
+    }
 }
 
 int ab_order_loaded(ab_order_stream *stream, const ab_event *event, uint64_t now)

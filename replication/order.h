@@ -103,6 +103,12 @@ bool ab_order_has_gap(const ab_order_stream *stream);
  * is read back. */
 void ab_order_logged(ab_order_stream *stream, const ab_block_info *block);
 
+/** The log took back what it had announced beyond `last`, which was not durable. */
+void ab_order_cut(ab_order_stream *stream, uint64_t last, uint64_t last_hash);
+
+/** The driver let go of all blocks that were given and are not applied: they will be given again. */
+void ab_order_take_back(ab_order *order);
+
 /** Takes the answer to AB_ACT_LOAD. @return AB_OK, AB_EINVAL (no such question) */
 int ab_order_loaded(ab_order_stream *stream, const ab_event *event, uint64_t now);
 

@@ -16,6 +16,7 @@
  * that announces it was stored, so what is missing comes with later steps, for which the deadline asks. What
  * the event said may or may not be known then: giving it again does no harm. Any other error has no effect
  * beyond the actions already in the list. The driver logs the error and may offer later events.
+ *  - A core answers AB_EINVAL to an event that it does not know: later versions of the driver may have more of them.
  *  - What a driver owes: blocks of one stream are logged in the order of the AB_ACT_LOG actions; AB_EV_LOGGED
  * and AB_EV_DURABLE come in stream order; a block is announced by AB_EV_LOGGED only once its log position is
  * fixed; messages may be lost, delayed, doubled and reordered between AB_EV_PEER_UP and AB_EV_PEER_DOWN.
@@ -122,7 +123,15 @@ typedef enum ab_event_type {
                               damaged), AB_EDIVERGED (no block starts there), AB_EBUSY (link full), AB_ECLOSED */
     AB_EV_BAD = 13,      /**< the log holds a damaged block of `block.stream`, first ... last */
     AB_EV_REPAIRED = 14, /**< AB_ACT_REPAIR for `block` is in the log */
-    AB_EV_READ = 15      /**< a read barrier: `ticket`, `read_level`, `frontier` (token), `timeout_ns` */
+    AB_EV_READ = 15,     /**< a read barrier: `ticket`, `read_level`, `frontier` (token), `timeout_ns` */
+    AB_EV_REFUSED =
+        16, /**< the log will never take `block` (own, received or for a repair) as it was offered: `code`
+                              says why (AB_ECORRUPT: what it builds on is damaged). Said once everything before it in its
+                              stream was announced; blocks of the stream that were offered after it are refused, too.
+                              Under `interval` it may have been announced by AB_EV_LOGGED: that is taken back */
+    AB_EV_UNAPPLIED =
+        17 /**< the state machine let go of every block that it was given and that AB_EV_APPLIED did
+                              not name (one of them cannot be read: AB_EV_BAD said which): they are to be given again */
 } ab_event_type;
 
 /** One event. Only the fields that its type names are set; the others are zero. Borrowed for the step. */
@@ -132,7 +141,7 @@ typedef struct ab_event {
     ab_mark mark;
     ab_frontier frontier;
     ab_bytes bytes;
-    const ab_block_info *block;  /**< BLOCK, LOGGED, BAD (stream, first, last), REPAIRED */
+    const ab_block_info *block;  /**< BLOCK, LOGGED, BAD (stream, first, last), REPAIRED, REFUSED */
     const ab_block_info *blocks; /**< LOADED */
     size_t block_count;
     uint64_t token;
@@ -201,7 +210,8 @@ typedef struct ab_stream_status {
     uint64_t durable; /**< durable here up to */
     uint64_t applied; /**< applied here up to */
     uint64_t safe;    /**< may be trimmed up to */
-    int code;         /**< AB_OK, AB_EDIVERGED, AB_ECORRUPT (a damaged range waits for repair), AB_ETRIMMED */
+    int code;         /**< AB_OK, AB_EDIVERGED, AB_ECORRUPT (a damaged range waits for repair), AB_ETRIMMED,
+                    * or why the log refuses more of it */
 } ab_stream_status;
 
 /** How a core sees one peer and stream. */

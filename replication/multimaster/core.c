@@ -347,6 +347,9 @@ static void check_claims(ab_mm *mm, ab_mm_stream *stream, const ab_block_info *b
 
 static int logged(ab_mm *mm, ab_mm_stream *stream, const ab_block_info *block)
 {
+    if (block->first > stream->o.last + 1) {
+        return AB_OK; /* what came before it was refused, so it will be, too */
+    }
     if (block->last > stream->o.last) {
         check_claims(mm, stream, block);
     }
@@ -357,6 +360,8 @@ static int logged(ab_mm *mm, ab_mm_stream *stream, const ab_block_info *block)
         stream->accepted_hash = block->hash;
         stream->accepted_known = true;
     }
+    stream->refused = AB_OK;
+    stream->refused_at = stream->refused_ms = 0;
     know_deps(mm, block);
     return AB_OK;
 }
@@ -393,8 +398,8 @@ static int loaded(ab_mm *mm, ab_mm_stream *stream, const ab_event *event, uint64
 
 static int stream_event(ab_mm *mm, const ab_event *event, uint64_t now, ab_actions *actions)
 {
-    bool with_block =
-        event->type == AB_EV_LOGGED || event->type == AB_EV_BAD || event->type == AB_EV_REPAIRED;
+    bool with_block = event->type == AB_EV_LOGGED || event->type == AB_EV_BAD ||
+                      event->type == AB_EV_REPAIRED || event->type == AB_EV_REFUSED;
     if (with_block && event->block == NULL) {
         return AB_EINVAL;
     }
@@ -414,6 +419,9 @@ static int stream_event(ab_mm *mm, const ab_event *event, uint64_t now, ab_actio
         return loaded(mm, stream, event, now);
     case AB_EV_BAD:
         return ab_mm_bad(mm, stream, event, now, actions);
+    case AB_EV_REFUSED:
+        ab_mm_refused(mm, stream, event, now);
+        return AB_OK;
     default:
         ab_mm_repaired(mm, stream, event->block);
         return AB_OK;
@@ -463,7 +471,12 @@ static int take(ab_mm *mm, const ab_event *event, uint64_t now, ab_actions *acti
     case AB_EV_LOADED:
     case AB_EV_BAD:
     case AB_EV_REPAIRED:
+    case AB_EV_REFUSED:
         return stream_event(mm, event, now, actions);
+    case AB_EV_UNAPPLIED:
+        ab_order_take_back(&mm->order);
+        ab_mm_set_limits(mm);
+        return AB_OK;
     case AB_EV_CHECKPOINTED:
         checkpointed(mm, event->frontier, now);
         return AB_OK;
@@ -507,6 +520,7 @@ static void note_stuck(ab_mm *mm, uint64_t now)
 static int pump(ab_mm *mm, uint64_t now, ab_actions *actions)
 {
     note_stuck(mm, now);
+    ab_mm_ask_again(mm, now);
     int code = ab_mm_pump_epoch(mm, actions);
     if (code == AB_OK) {
         code = ab_mm_pump_acked(mm, actions);
@@ -553,7 +567,9 @@ static uint64_t deadline(const void *opaque)
         at = least(at, ab_mm_send_deadline(&mm->peers[i]));
     }
     for (uint32_t i = 0; i < mm->order.count; i++) {
+        uint64_t again = ab_mm_at(mm, i)->refused_at;
         at = least(at, ab_mm_want_deadline(ab_mm_at(mm, i)));
+        at = again != 0 ? least(at, again) : at;
     }
     return at;
 }

@@ -17,12 +17,23 @@ static int announce(ab_mm *mm, ab_actions *actions)
     return code;
 }
 
+/* Not even the first block of a new stream goes into the log: no writes until the group is opened again. */
+static int close_writes(ab_mm *mm, ab_actions *actions)
+{
+    ab_action append = {
+        .type = AB_ACT_APPEND, .mark = {mm->current->o.stream, 0}, .code = mm->current->refused};
+    int code = ab_actions_push(actions, &append);
+    mm->new_epoch = code != AB_OK;
+    return code;
+}
+
 /* Leaves the current stream as it is and goes on in a new one. What was sealed for the old one and is still on its way
  * into the log stays part of the old one. */
 static int start_new(ab_mm *mm, ab_actions *actions)
 {
     uint32_t epoch = 0;
     ab_mm_stream *stream = NULL;
+    const ab_mm_stream *left = mm->current;
     int code = ab_epoch_after(mm->current->o.stream.epoch, mm->seen_epoch, mm->wall_seconds, &epoch);
     if (code == AB_OK) {
         code = ab_mm_stream_of(mm, (ab_stream){mm->self, epoch}, &stream);
@@ -38,8 +49,10 @@ static int start_new(ab_mm *mm, ab_actions *actions)
     mm->seen_epoch = epoch;
     mm->new_epoch = false;
     ab_marks_clear(&mm->carried);
-    (void)ab_mm_report(AB_LOG_WARN, AB_OK, (ab_mark){stream->o.stream, 0}, 0,
-                       "peers know more of our writes than our log: new writes go to a new stream", actions);
+    const char *why = left->refused != AB_OK
+                          ? "the log refuses more of our stream: new writes go to a new one"
+                          : "peers know more of our writes than our log: new writes go to a new stream";
+    (void)ab_mm_report(AB_LOG_WARN, left->refused, (ab_mark){stream->o.stream, 0}, 0, why, actions);
     return AB_OK;
 }
 
@@ -47,7 +60,7 @@ int ab_mm_pump_epoch(ab_mm *mm, ab_actions *actions)
 {
     int code = mm->announced ? AB_OK : announce(mm, actions);
     if (code == AB_OK && mm->new_epoch) {
-        code = start_new(mm, actions);
+        code = mm->closed ? close_writes(mm, actions) : start_new(mm, actions);
     }
     return code;
 }

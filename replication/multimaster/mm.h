@@ -52,7 +52,10 @@ typedef struct ab_mm_stream {
     uint64_t diverged_tell;   /* ... and they do not know */
     uint64_t diverged_report; /* ... and the operator does not know */
     uint64_t diverged_at;
+    uint64_t refused_at; /* the log refused a block: take none before; 0: take them */
     ab_mm_want *wants;
+    uint32_t refused_ms;
+    int refused; /* why; AB_OK: it takes them */
     bool own;
     bool accepted_known;
 } ab_mm_stream;
@@ -126,6 +129,7 @@ typedef struct ab_mm {
     bool started;
     bool announced;
     bool new_epoch; /* the current stream must not be written to any more */
+    bool closed;    /* ... and no new one can be: the log refused the first block of it */
     bool causal;
 } ab_mm;
 
@@ -165,6 +169,10 @@ ab_mm_sync *ab_mm_sync_of(const ab_mm_peer *peer, const ab_mm_stream *stream);
 int ab_mm_take_block(ab_mm *mm, ab_mm_peer *peer, const ab_event *event, uint64_t now, ab_actions *actions);
 int ab_mm_pump_expect(ab_mm *mm, ab_mm_peer *peer, ab_actions *actions);
 
+/* refused.c: what the log does not take */
+void ab_mm_refused(ab_mm *mm, ab_mm_stream *stream, const ab_event *event, uint64_t now);
+void ab_mm_ask_again(ab_mm *mm, uint64_t now);
+
 /* diverged.c: two histories under one name */
 void ab_mm_diverge(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream, uint64_t index, bool tell);
 void ab_mm_forgive(ab_mm *mm, ab_mm_peer *peer);
@@ -182,6 +190,8 @@ bool ab_mm_may_show(const ab_mm *mm, const ab_mm_stream *stream);
 /* repair.c: what is fetched */
 int ab_mm_want_tail(ab_mm *mm, ab_mm_stream *stream, uint64_t upto, uint64_t now);
 int ab_mm_bad(ab_mm *mm, ab_mm_stream *stream, const ab_event *event, uint64_t now, ab_actions *actions);
+bool ab_mm_repair_refused(ab_mm *mm, ab_mm_stream *stream, const ab_block_info *block, uint64_t now);
+void ab_mm_set_limits(ab_mm *mm); /* after the state machine gave blocks back */
 void ab_mm_repaired(ab_mm *mm, ab_mm_stream *stream, const ab_block_info *block);
 int ab_mm_repair_with(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream, const ab_event *event,
                       ab_actions *actions, bool *taken);

@@ -55,8 +55,8 @@ static int in_turn(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream, const ab_e
                    ab_actions *actions)
 {
     const ab_block_info *block = event->block;
-    if (!stream->accepted_known) {
-        return AB_OK; /* our own blocks of it are on their way into the log: it comes again */
+    if (!stream->accepted_known || now < stream->refused_at) {
+        return AB_OK; /* our own blocks of it are on their way into the log, or it takes none now: it comes again */
     }
     if (block->first != stream->accepted + 1 ||
         (block->prev_hash != stream->accepted_hash && !ab_planted(AB_PLANTED_NO_CHAIN))) {

@@ -53,6 +53,13 @@ static void set_limit(ab_mm_stream *stream)
     }
 }
 
+void ab_mm_set_limits(ab_mm *mm)
+{
+    for (uint32_t i = 0; i < mm->order.count; i++) {
+        set_limit(ab_mm_at(mm, i));
+    }
+}
+
 /* Events */
 
 int ab_mm_want_tail(ab_mm *mm, ab_mm_stream *stream, uint64_t upto, uint64_t now)
@@ -139,6 +146,20 @@ int ab_mm_repair_with(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream, const a
         return code;
     }
     return AB_OK;
+}
+
+/* The log did not take it: another peer may have a better one, or the log is better later. */
+bool ab_mm_repair_refused(ab_mm *mm, ab_mm_stream *stream, const ab_block_info *block, uint64_t now)
+{
+    for (ab_mm_want *want = stream->wants; want != NULL; want = want->next) {
+        if (want->putting && want->first == block->first && want->last == block->last) {
+            want->putting = false;
+            want->at = now + ab_mm_jitter(mm, want->wait_ms);
+            want->wait_ms = ab_mm_double(mm, want->wait_ms);
+            return true;
+        }
+    }
+    return false;
 }
 
 static void drop_want(ab_mm_stream *stream, ab_mm_want **link)

@@ -7,6 +7,9 @@ static int stream_code(const ab_mm_stream *stream)
     if (stream->diverged != 0) {
         return AB_EDIVERGED;
     }
+    if (stream->refused != AB_OK) {
+        return stream->refused;
+    }
     if (ab_mm_damaged(stream)) {
         return AB_ECORRUPT;
     }

@@ -21,9 +21,12 @@ typedef struct core {
     uint64_t gossip_ns;   /* least time between two trims of the group */
     uint64_t trim_at;     /* something may be trimmed from then on; AB_NEVER: nothing new */
     uint64_t again_at;    /* an action could not be stored: try then; AB_NEVER */
-    ab_marks before;      /* what log and state machine had of other streams when the group was opened */
-    bool carried;         /* a block of this run says that it comes after those */
-    bool kept;            /* the epoch is the stored one */
+    int refused;          /* the log refused a block of `own`: why */
+    uint32_t self;
+    uint32_t wall_seconds;
+    ab_marks before; /* what log and state machine had of other streams when the group was opened */
+    bool carried;    /* a block of this run says that it comes after those */
+    bool kept;       /* the epoch is the stored one */
     bool started;
     bool announced; /* where local writes go */
 } core;
@@ -108,6 +111,8 @@ static int create(const ab_core_init *init, void **made)
     }
     self->order.causal = true; /* one writer: its older streams come before its newer ones */
     self->order.force = true;
+    self->self = init->self;
+    self->wall_seconds = init->wall_seconds;
     self->gossip_ns = (uint64_t)init->gossip_ms * 1000000u;
     self->again_at = self->trim_at = AB_NEVER;
     int code = load_init(self, init);
@@ -192,6 +197,20 @@ static int damaged(ab_order_stream *stream, const ab_event *event, ab_actions *a
     return AB_OK;
 }
 
+/* The log takes no more of our stream. Another one may do; if it is new already, writes stay refused. */
+static void refused(core *self, ab_order_stream *stream, const ab_event *event)
+{
+    uint64_t last = event->block->first - 1;
+    if (stream != self->own || event->block->first > self->sealed) {
+        return; /* the second: what came after a refused one */
+    }
+    if (stream->last > last) {
+        ab_order_cut(stream, last, event->block->prev_hash);
+    }
+    self->sealed = last;
+    self->refused = event->code;
+}
+
 /* A read waits for everything that is logged when it arrives, and for what its token has seen. */
 static int read_barrier(core *self, const ab_event *event, uint64_t now)
 {
@@ -237,6 +256,9 @@ static int stream_event(core *self, const ab_event *event, uint64_t now, ab_acti
     case AB_EV_REPAIRED:
         stream->bad_first = stream->bad_told = 0;
         return AB_OK;
+    case AB_EV_REFUSED:
+        refused(self, stream, event);
+        return AB_OK;
     default:
         return AB_EINVAL;
     }
@@ -264,6 +286,9 @@ static int take(core *self, const ab_event *event, uint64_t now, ab_actions *act
         self->started = true;
         return AB_OK;
     case AB_EV_TIMER:
+        return AB_OK;
+    case AB_EV_UNAPPLIED:
+        ab_order_take_back(&self->order);
         return AB_OK;
     case AB_EV_CHECKPOINTED:
         checkpointed(self, event->frontier, now);
@@ -298,11 +323,48 @@ static int announce(core *self, ab_actions *actions)
     return code;
 }
 
+/* Leaves the stream of which the log takes no more, for a new one that comes after it. */
+static int start_new(core *self, ab_actions *actions)
+{
+    uint32_t epoch = 0;
+    ab_order_stream *stream = NULL;
+    int code = ab_epoch_after(self->own->stream.epoch, 0, self->wall_seconds, &epoch);
+    if (code == AB_OK) {
+        code = ab_marks_set(&self->before, (ab_mark){self->own->stream, self->own->last});
+    }
+    if (code == AB_OK) {
+        code = stream_of(self, (ab_stream){self->self, epoch}, &stream);
+    }
+    if (code == AB_OK) {
+        code = ab_epoch_announce((ab_mark){stream->stream, 0}, 0, true, actions);
+    }
+    if (code == AB_OK) {
+        self->own = stream;
+        self->kept = self->carried = false;
+        self->acked = self->sealed = 0;
+    }
+    return code;
+}
+
+static int leave_stream(core *self, ab_actions *actions)
+{
+    if (self->refused == AB_OK) {
+        return AB_OK;
+    }
+    ab_action closed = {.type = AB_ACT_APPEND, .mark = {self->own->stream, 0}, .code = self->refused};
+    int code = self->own->last > 0 ? start_new(self, actions) : ab_actions_push(actions, &closed);
+    self->refused = code == AB_OK ? AB_OK : self->refused;
+    return code;
+}
+
 static int pump(core *self, uint64_t now, ab_actions *actions)
 {
     int code = announce(self, actions);
     if (code == AB_OK) {
         code = acknowledge(self, actions);
+    }
+    if (code == AB_OK) {
+        code = leave_stream(self, actions);
     }
     if (code == AB_OK) {
         code = ab_order_pump(&self->order, now, actions);

@@ -275,6 +275,69 @@ void log_take(sim_node *n)
     }
 }
 
+/* Under `interval` the engine's log thread announces nothing while it commits, which this fake does. Nor the first own block
+ * of a stream: the node would take no more writes. */
+static bool may_refuse(const sim_node *n, const op *item)
+{
+    if (item->type == OP_REPAIR) {
+        return n->refuse_repair;
+    }
+    bool first_own = item->type == OP_BLOCK && item->block->stream.node == n->id && item->block->first == 1;
+    return n->refuse && item->type == OP_BLOCK && !n->w->k.interval && !item->announced && !first_own;
+}
+
+static void forget_tickets(sim_node *n, const sim_block *refused)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < n->ticket_count; i++) {
+        bool gone = n->tickets[i]->sid == refused->sid && n->tickets[i]->first >= refused->first;
+        n->tickets[kept] = n->tickets[i];
+        kept += !gone;
+    }
+    n->ticket_count = kept;
+}
+
+/* Splits off what the log refuses of a commit: one block if that is the fault, and all that does not follow without it.
+ * @return how many operations are left */
+static size_t refuse_some(sim_node *n, op *done, size_t count, ops *refused)
+{
+    size_t kept = 0;
+    uint64_t end[STREAMS_MAX];
+    for (int sid = 0; sid < n->w->stream_count; sid++) {
+        end[sid] = disk_stream_of(&n->disk, sid)->durable;
+    }
+    for (size_t i = 0; i < count; i++) {
+        const sim_block *block = done[i].block;
+        bool now = may_refuse(n, &done[i]);
+        if (now || (done[i].type == OP_BLOCK && block->first > end[block->sid] + 1)) {
+            *(done[i].type == OP_REPAIR ? &n->refuse_repair : &n->refuse) &= !now;
+            note(n->w, done[i].type == OP_REPAIR ? F_REPAIR_REFUSED : F_REFUSED);
+            ops_push(refused, done[i]);
+            if (done[i].type == OP_BLOCK) {
+                forget_tickets(n, block);
+            }
+            continue;
+        }
+        if (done[i].type == OP_BLOCK) {
+            end[block->sid] = block->last;
+        }
+        done[kept++] = done[i];
+    }
+    return kept;
+}
+
+static void tell_refused(sim_node *n, const ops *refused)
+{
+    ab_block_info info;
+    for (size_t i = 0; i < refused->count; i++) {
+        const sim_block *block = refused->items[i].block;
+        say(n->w, "n%u: the log refuses %u.%u:%llu-%llu", n->id, block->stream.node, block->stream.epoch,
+            (unsigned long long)block->first, (unsigned long long)block->last);
+        block_info(block, &info);
+        node_step(n, &(ab_event){.type = AB_EV_REFUSED, .block = &info, .code = AB_ECORRUPT});
+    }
+}
+
 /* What one operation leaves on the disk once it is committed. */
 static void put(sim_node *n, const op *item)
 {
@@ -365,11 +428,15 @@ void log_commit(sim_node *n)
     memmove(n->batch.items, n->batch.items + count, n->batch.count * sizeof *n->batch.items);
     n->batch_in_flight = 0;
     n->committing = n->commit_due = false;
+    ops refused = {.items = NULL};
+    count = refuse_some(n, done, count, &refused);
     say(w, "n%u commits %zu", n->id, count);
     for (size_t i = 0; i < count && !w->failed; i++) {
         put(n, &done[i]);
     }
     tell(n, done, count);
+    tell_refused(n, &refused);
+    free(refused.items);
     free(done);
     if (n->batch.count > 0 && !n->commit_due) {
         n->commit_due = true;
@@ -394,7 +461,12 @@ void disk_crash(sim_node *n)
         }
     }
     for (size_t i = 0; i < kept; i++) {
-        put(n, &n->batch.items[i]);
+        const op *item = &n->batch.items[i];
+        bool gap = item->type == OP_BLOCK && !item->announced &&
+                   item->block->first > disk_last(disk_stream_of(&n->disk, item->block->sid)) + 1;
+        if (!gap) { /* else what came before it was refused */
+            put(n, item);
+        }
     }
     bool lost = false;
     for (size_t i = kept; i < n->batch.count; i++) {

@@ -23,6 +23,7 @@ typedef enum kind {
     K_RESTORE,
     K_ROLL_BACK,
     K_BAD_BLOCK,
+    K_REFUSE,
     K_SM_SLOW,
     K_SM_STUCK,
     K_COUNT
@@ -34,7 +35,7 @@ static const unsigned allowed_chance[K_COUNT] = {
     [K_SLOW_LINK] = 300,     [K_CRASH] = 600,      [K_CRASH_IN_STEP] = 500, [K_STOP] = 300,
     [K_CLOCK_FORWARD] = 300, [K_CLOCK_BACK] = 300, [K_DISK_FULL] = 250,     [K_DISK_SLOW] = 300,
     [K_WIPE] = 80,           [K_COPY] = 700,       [K_RESTORE] = 120,       [K_ROLL_BACK] = 200,
-    [K_BAD_BLOCK] = 250,     [K_SM_SLOW] = 300,    [K_SM_STUCK] = 250};
+    [K_BAD_BLOCK] = 250,     [K_REFUSE] = 250,     [K_SM_SLOW] = 300,       [K_SM_STUCK] = 250};
 
 static uint64_t draw(rng *r, uint64_t low, uint64_t high)
 {
@@ -369,6 +370,9 @@ static void node_fault(sim_node *n, kind k)
     case K_BAD_BLOCK:
         damage(n);
         break;
+    case K_REFUSE:
+        *(rng_chance(&w->rng, 500) ? &n->refuse : &n->refuse_repair) = true;
+        break;
     default:
         *(k == K_SM_SLOW ? &n->sm_slow : &n->sm_stuck) = true;
         heal_after(w, n->position, 0, k, 100, 900);
@@ -441,7 +445,8 @@ void faults_heal(world *w)
     say(w, "-- no more faults");
     for (uint32_t i = 0; i < w->k.nodes; i++) {
         sim_node *n = &w->nodes[i];
-        n->full = n->slow_disk = n->sm_slow = n->sm_stuck = n->stopping = false;
+        n->full = n->slow_disk = n->sm_slow = n->sm_stuck = n->stopping = n->refuse = n->refuse_repair =
+            false;
         n->crash_in = 0;
         for (uint32_t k = i + 1; k < w->k.nodes; k++) {
             sim_link *link = link_of(w, i, k);

@@ -65,6 +65,9 @@ bool rng_chance(rng *r, unsigned per_mille);
     X(DIVERGED, "two histories of one stream seen")                                                          \
     X(BAD_BLOCK, "block damaged on disk")                                                                    \
     X(BAD_SEEN, "damaged block read")                                                                        \
+    X(REFUSED, "block refused by the log")                                                                   \
+    X(REPAIR_REFUSED, "repair refused by the log")                                                           \
+    X(UNAPPLIED, "blocks given back by the state machine")                                                   \
     X(REPAIRED, "damaged block repaired")                                                                    \
     X(SM_SLOW, "slow state machine")                                                                         \
     X(SM_STUCK, "stuck state machine")                                                                       \
@@ -236,7 +239,9 @@ typedef struct sim_node {
     ops batch; /* in the commit under way, or since the last one (interval) */
     size_t batch_in_flight;
     bool committing;
-    bool full; /* disk */
+    bool full;          /* disk */
+    bool refuse;        /* the log refuses a block once */
+    bool refuse_repair; /* the log refuses a repair once */
     bool slow_disk;
 
     sm_state sm;

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #define RETRY_PAUSE (10 * MS)
-#define BAD_PAUSE (20 * MS)
 
 void sm_frontier(world *w, const sm_state *sm, ab_marks *out)
 {
@@ -138,9 +137,14 @@ void sm_apply(sim_node *n)
         ab_block_info info;
         note(w, F_BAD_SEEN);
         block_info(found->block, &info);
-        apply_after(n, BAD_PAUSE);
+        note(w, F_UNAPPLIED);
+        n->apply_count = 0;
         node_step(n, &(ab_event){.type = AB_EV_BAD, .block = &info});
+        node_step(n, &(ab_event){.type = AB_EV_UNAPPLIED});
         return;
+    }
+    if (item->first <= n->sm.applied[item->sid]) {
+        item->first = n->sm.applied[item->sid] + 1; /* given again after it was let go of in the middle */
     }
     uint64_t upto = stop_in_middle(n, item);
     for (uint64_t index = item->first; index <= upto && !w->failed; index++) {

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The multimaster core by itself: blocks that the log refuses, and blocks that are damaged in it. */
+#include "tests/unit/core_fixture.h"
+
+#include <check.h>
+#include <stdlib.h>
+
+static const ab_stream own = {1, FIX_WALL};
+static const ab_stream other = {2, 7};
+static const ab_stream third = {3, 7};
+
+static fixture f;
+
+static void open_plain(void)
+{
+    ab_core_init init = fix_init(1);
+    fix_open(&f, &ab_backend_multimaster, &init);
+    ck_assert_int_eq(fix_simple(&f, AB_EV_START, 0), AB_OK);
+}
+
+static void close_it(void)
+{
+    fix_close(&f);
+}
+
+static ab_mm_have have(ab_stream stream, uint64_t durable)
+{
+    return (ab_mm_have){.stream = stream, .durable = durable, .accepted = durable};
+}
+
+static void write_many(uint64_t first, uint64_t last)
+{
+    for (uint64_t i = first; i <= last; i++) {
+        fix_write(&f, own, i, i);
+        fix_mark(&f, AB_EV_DURABLE, own, i);
+    }
+}
+
+static void log_block(ab_stream stream, uint64_t first, uint64_t last, const ab_mark *deps, size_t count)
+{
+    ab_block_info info = fix_info(stream, first, last);
+    info.deps = deps;
+    info.dep_count = count;
+    fix_block(&f, AB_EV_BLOCK, stream.node, &info);
+    fix_block(&f, AB_EV_LOGGED, 0, &info);
+    fix_mark(&f, AB_EV_DURABLE, stream, last);
+}
+
+/* What the log refuses */
+
+static void refuse(const ab_block_info *block)
+{
+    fix_step(&f, &(ab_event){.type = AB_EV_REFUSED, .block = block, .code = AB_ECORRUPT});
+}
+
+static int stream_code;
+
+static bool find_code(void *arg, const ab_stream_status *status)
+{
+    const ab_stream *stream = arg;
+    if (status->stream.node == stream->node) {
+        stream_code = status->code;
+    }
+    return true;
+}
+
+static int code_of(ab_stream stream)
+{
+    f.backend->streams(f.core, find_code, &stream);
+    return stream_code;
+}
+
+START_TEST(a_refused_block_is_asked_for_again)
+{
+    ab_mm_message message;
+    fix_link(&f, 2);
+    ab_block_info a = fix_info(other, 1, 2);
+    ab_block_info b = fix_info(other, 3, 5);
+    ab_block_info c = fix_info(other, 6, 6);
+    fix_block(&f, AB_EV_BLOCK, 2, &a);
+    fix_block(&f, AB_EV_BLOCK, 2, &b);
+    fix_block(&f, AB_EV_BLOCK, 2, &c);
+    fix_block(&f, AB_EV_LOGGED, 0, &a);
+    fix_mark(&f, AB_EV_DURABLE, other, 2);
+    uint64_t pause = 0;
+    for (unsigned times = 0; times < 5; times++) {
+        refuse(&b);
+        refuse(&c);
+        ck_assert_int_eq(code_of(other), AB_ECORRUPT);
+        fix_block(&f, AB_EV_BLOCK, 2, &b);
+        ck_assert_uint_eq(fix_count(&f, AB_ACT_LOG), 0); /* not now */
+        uint64_t before = f.now;
+        while (!fix_said(&f, 2, AB_MM_EXPECT, 0, &message)) {
+            fix_timer(&f);
+        }
+        ck_assert_uint_eq(message.first, 3);
+        ck_assert_uint_gt(f.now - before, pause / 2); /* growing pauses, with jitter */
+        pause = f.now - before;
+        fix_block(&f, AB_EV_BLOCK, 2, &b);
+        ck_assert_uint_eq(fix_count(&f, AB_ACT_LOG), 1);
+    }
+    fix_block(&f, AB_EV_LOGGED, 0, &b);
+    ck_assert_int_eq(code_of(other), AB_OK);
+    fix_block(&f, AB_EV_BLOCK, 2, &c);
+    ck_assert_uint_eq(fix_count(&f, AB_ACT_LOG), 1);
+}
+END_TEST
+
+/* Under `interval` it was announced before the commit. */
+START_TEST(a_refusal_takes_back_what_was_announced)
+{
+    fix_link(&f, 2);
+    ab_block_info a = fix_info(other, 1, 2);
+    ab_block_info b = fix_info(other, 3, 5);
+    fix_block(&f, AB_EV_BLOCK, 2, &a);
+    fix_block(&f, AB_EV_BLOCK, 2, &b);
+    fix_block(&f, AB_EV_LOGGED, 0, &a);
+    fix_block(&f, AB_EV_LOGGED, 0, &b);
+    fix_mark(&f, AB_EV_DURABLE, other, 2);
+    refuse(&b);
+    fix_mark(&f, AB_EV_APPLIED, other, 2);
+    f.now += 200 * FIX_MS;
+    fix_block(&f, AB_EV_BLOCK, 2, &b);
+    ck_assert_uint_eq(fix_count(&f, AB_ACT_LOG), 1);
+    fix_block(&f, AB_EV_LOGGED, 0, &b);
+    fix_mark(&f, AB_EV_DURABLE, other, 5);
+    ck_assert_uint_eq(fix_count(&f, AB_ACT_APPLY), 1);
+    ck_assert_uint_eq(fix_action(&f, AB_ACT_APPLY, 0)->first, 3);
+}
+END_TEST
+
+START_TEST(own_writes_leave_a_refused_stream)
+{
+    ab_frontier deps;
+    fix_link(&f, 2);
+    write_many(1, 2);
+    ck_assert_int_eq(f.backend->seal(f.core, 3, 4, &deps), AB_OK);
+    ck_assert_int_eq(f.backend->seal(f.core, 5, 5, &deps), AB_OK);
+    ab_block_info a = fix_info(own, 3, 4);
+    ab_block_info b = fix_info(own, 5, 5);
+    refuse(&a);
+    ck_assert_uint_eq(fix_action(&f, AB_ACT_APPEND, 0)->mark.stream.epoch, FIX_WALL + 1);
+    ck_assert_int_eq(fix_action(&f, AB_ACT_APPEND, 0)->code, AB_OK);
+    refuse(&b);
+    ck_assert_uint_eq(fix_count(&f, AB_ACT_APPEND), 0);
+    const ab_stream next = {1, FIX_WALL + 1};
+    ck_assert_int_eq(f.backend->seal(f.core, 1, 1, &deps), AB_OK);
+    ab_block_info c = fix_info(next, 1, 1);
+    refuse(&c);
+    ck_assert_int_eq(fix_action(&f, AB_ACT_APPEND, 0)->code, AB_ECORRUPT); /* no third one */
+    ck_assert_uint_eq(fix_action(&f, AB_ACT_APPEND, 0)->mark.stream.epoch, FIX_WALL + 1);
+}
+END_TEST
+
+START_TEST(a_refused_repair_is_tried_again)
+{
+    ab_mm_message message;
+    fix_link(&f, 2);
+    ab_block_info a = fix_info(other, 1, 2);
+    ab_block_info b = fix_info(other, 3, 3);
+    fix_block(&f, AB_EV_BLOCK, 2, &a);
+    fix_block(&f, AB_EV_BLOCK, 2, &b);
+    fix_block(&f, AB_EV_LOGGED, 0, &a);
+    fix_block(&f, AB_EV_LOGGED, 0, &b);
+    fix_mark(&f, AB_EV_DURABLE, other, 3);
+    ab_mm_have has = have(other, 3);
+    fix_have(&f, 2, 0, &has, 1);
+    fix_block(&f, AB_EV_BAD, 0, &a);
+    fix_step(&f, &(ab_event){.type = AB_EV_LOADED, .mark = {other, 3}, .blocks = &b, .block_count = 1});
+    ck_assert(fix_said(&f, 2, AB_MM_FETCH, 0, &message));
+    fix_block(&f, AB_EV_BLOCK, 2, &a);
+    ck_assert_uint_eq(fix_count(&f, AB_ACT_REPAIR), 1);
+    refuse(&a);
+    while (!fix_said(&f, 2, AB_MM_FETCH, 0, &message)) {
+        fix_timer(&f);
+    }
+    fix_block(&f, AB_EV_BLOCK, 2, &a);
+    ck_assert_uint_eq(fix_count(&f, AB_ACT_REPAIR), 1);
+    fix_block(&f, AB_EV_REPAIRED, 0, &a);
+    ck_assert_int_eq(code_of(other), AB_OK);
+}
+END_TEST
+
+/* What was given is let go of: all of it is given again but for the stream that is damaged. */
+START_TEST(what_the_state_machine_let_go_of_is_given_again)
+{
+    fix_link(&f, 2);
+    fix_link(&f, 3);
+    log_block(other, 1, 2, NULL, 0);
+    log_block(third, 1, 1, NULL, 0);
+    const ab_mark dep = {other, 2};
+    log_block(third, 2, 2, &dep, 1);
+    ck_assert_uint_eq(fix_count(&f, AB_ACT_APPLY), 1);
+    ab_block_info damaged = fix_info(other, 1, 2);
+    fix_block(&f, AB_EV_BAD, 0, &damaged);
+    ck_assert_int_eq(fix_simple(&f, AB_EV_UNAPPLIED, 0), AB_OK);
+    ck_assert_uint_eq(fix_count(&f, AB_ACT_APPLY), 0);
+    ck_assert_uint_eq(fix_count(&f, AB_ACT_LOAD), 1);
+    ck_assert_uint_eq(fix_action(&f, AB_ACT_LOAD, 0)->mark.stream.node, 3);
+    ab_block_info infos[2] = {fix_info(third, 1, 1), fix_info(third, 2, 2)};
+    infos[1].deps = &dep;
+    infos[1].dep_count = 1;
+    fix_step(&f, &(ab_event){.type = AB_EV_LOADED, .mark = {third, 1}, .blocks = infos, .block_count = 2});
+    ck_assert_uint_eq(fix_count(&f, AB_ACT_APPLY), 1); /* the other one waits for what is damaged */
+    ck_assert_uint_eq(fix_action(&f, AB_ACT_APPLY, 0)->mark.index, 1);
+    fix_mark(&f, AB_EV_APPLIED, third, 1);
+    fix_block(&f, AB_EV_REPAIRED, 0, &damaged);
+    fix_step(&f, &(ab_event){.type = AB_EV_LOADED, .mark = {other, 1}, .blocks = &damaged, .block_count = 1});
+    ck_assert_uint_eq(fix_count(&f, AB_ACT_APPLY), 2);
+    ck_assert_uint_eq(fix_action(&f, AB_ACT_APPLY, 0)->mark.stream.node, 2);
+    ck_assert_uint_eq(fix_action(&f, AB_ACT_APPLY, 1)->mark.stream.node, 3);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("core_damage");
+    TCase *tc = tcase_create("damage");
+    tcase_add_checked_fixture(tc, open_plain, close_it);
+    tcase_add_test(tc, a_refused_block_is_asked_for_again);
+    tcase_add_test(tc, a_refusal_takes_back_what_was_announced);
+    tcase_add_test(tc, own_writes_leave_a_refused_stream);
+    tcase_add_test(tc, a_refused_repair_is_tried_again);
+    tcase_add_test(tc, what_the_state_machine_let_go_of_is_given_again);
+    suite_add_tcase(suite, tc);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
