@@ -43,6 +43,9 @@ typedef struct options {
     uint64_t timeout_ms;
     uint64_t watch_ms; /* 0: once */
     uint64_t count;    /* runs of --watch; 0: until a signal */
+    uint64_t every_ms; /* 0: not given */
+    uint64_t for_ms;
+    const char *output; /* NULL: not given */
 } options;
 
 /* Reads argv[1] and on; argv[0] is the command. @return EXIT_FINE; EXIT_USAGE (said why on stderr); EXIT_WRONG (a
@@ -69,6 +72,9 @@ void report_free(report *r);
  * gets each row first. A node that cannot be asked is a problem. @return the object, borrowed; NULL: out of memory */
 json_t *report_ask(report *r, const char *data_dir, const query *q, row_fn seen, void *arg);
 
+/* Puts a row into its place in an answer. The row loses its "type". @return false: out of memory */
+bool report_file(json_t *answer, json_t *row);
+
 void report_problem(report *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* What the node is called in problems: "n1 (node 1)". */
@@ -90,6 +96,10 @@ typedef struct inquiry {
     void (*print)(const report *r, const options *o); /* tables */
     const char *fine;                                 /* what to say if there is no problem */
 } inquiry;
+
+/* What is wrong with a node by its answer to `status`, and to `peers`. */
+void judge_status(report *r, const json_t *answer, const options *o);
+void judge_peers(report *r, const json_t *answer, const options *o);
 
 /* Carries it out, --watch included. argc and argv as the command got them. @return exit code */
 int inquire(const inquiry *i, int argc, char **argv);

@@ -82,7 +82,7 @@ static bool noteworthy(const json_t *sync)
     return !row_good(sync, "code") || row_uint(sync, "lag_entries") > 0;
 }
 
-static void node_problems(report *r, const json_t *answer, const options *o)
+void judge_peers(report *r, const json_t *answer, const options *o)
 {
     (void)o;
     char name[512];
@@ -151,7 +151,7 @@ static int run(int argc, char **argv)
 {
     static const inquiry asked = {
         .command = &command_peers,
-        .judge = node_problems,
+        .judge = judge_peers,
         .print = print_peers,
         .fine = "All links are up.",
     };

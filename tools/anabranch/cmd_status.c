@@ -127,7 +127,7 @@ static void group_problems(report *r, const char *name, const json_t *group)
     }
 }
 
-static void node_problems(report *r, const json_t *answer, const options *o)
+void judge_status(report *r, const json_t *answer, const options *o)
 {
     (void)o;
     const json_t *node = json_object_get(answer, "node");
@@ -210,7 +210,7 @@ static int run(int argc, char **argv)
     static const inquiry asked = {
         .command = &command_status,
         .ask = ask,
-        .judge = node_problems,
+        .judge = judge_status,
         .print = print_status,
         .fine = "No problems.",
     };

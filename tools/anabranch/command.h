@@ -17,12 +17,16 @@ enum {
     OPTION_STREAMS = 1u << 4,
     OPTION_RANGE = 1u << 5, /* --stream, --from, --to */
     OPTION_TIMEOUT = 1u << 6,
-    OPTION_FILES = 1u << 7,      /* arguments that are no options: at least one */
-    OPTION_WORDS = 1u << 8,      /* the same, or none */
-    OPTION_WATCH = 1u << 9,      /* --watch, --count */
-    OPTION_PAYLOAD = 1u << 10,   /* --payload, --bytes */
-    OPTION_LOG = 1u << 11,       /* --last, --limit, --follow */
-    OPTION_QUARANTINE = 1u << 12 /* --index, --all */
+    OPTION_FILES = 1u << 7,       /* arguments that are no options: at least one */
+    OPTION_WORDS = 1u << 8,       /* the same, or none */
+    OPTION_WATCH = 1u << 9,       /* --watch, --count */
+    OPTION_PAYLOAD = 1u << 10,    /* --payload, --bytes */
+    OPTION_LOG = 1u << 11,        /* --last, --limit, --follow */
+    OPTION_QUARANTINE = 1u << 12, /* --index, --all */
+    OPTION_EVERY = 1u << 13,      /* --every */
+    OPTION_FOR = 1u << 14,        /* --for */
+    OPTION_OUTPUT = 1u << 15,     /* --output, -o */
+    OPTION_DIRS = 1u << 16 /* with OPTION_NODES: an argument that is no option is a data directory, too */
 };
 
 typedef struct command {

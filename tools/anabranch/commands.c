@@ -14,6 +14,7 @@ extern const command command_digest;
 extern const command command_metrics;
 extern const command command_quarantine;
 extern const command command_config;
+extern const command command_report;
 
 /* It reads its options itself. */
 static const command command_bench = {
@@ -23,17 +24,8 @@ static const command command_bench = {
 };
 
 const command *const commands[] = {
-    &command_status,
-    &command_groups,
-    &command_peers,
-    &command_log,
-    &command_verify,
-    &command_digest,
-    &command_metrics,
-    &command_quarantine,
-    &command_config,
-    &command_bench,
-    NULL,
+    &command_status,  &command_groups,     &command_peers,  &command_log,    &command_verify, &command_digest,
+    &command_metrics, &command_quarantine, &command_config, &command_report, &command_bench,  NULL,
 };
 
 const command *command_find(const char *name)

@@ -31,6 +31,9 @@ static const option_text entries[] = {
     {"timeout", "S", OPTION_TIMEOUT, "wait so long for replicas that are still behind (10)"},
     {"watch", "[S]", OPTION_WATCH, "again every S seconds (2)"},
     {"count", "N", OPTION_WATCH, "with --watch: so many times"},
+    {"for", "S", OPTION_FOR, "watch the nodes for so many seconds (10; 0: one look)"},
+    {"every", "MS", OPTION_EVERY, "look at the nodes every so many milliseconds"},
+    {"output", "FILE", OPTION_OUTPUT, "write to this file (also -o)"},
     {"json", NULL, OPTION_JSON, "print JSON instead"},
     {"help", NULL, 0, "this text"},
 };
@@ -144,6 +147,7 @@ static int take(options *o, const char *name, const char *value)
                        : strcmp(name, "index") == 0 ? &o->index
                        : strcmp(name, "bytes") == 0 ? &o->bytes
                        : strcmp(name, "count") == 0 ? &o->count
+                       : strcmp(name, "every") == 0 ? &o->every_ms
                                                     : NULL;
     o->bytes_given = o->bytes_given || strcmp(name, "bytes") == 0;
     if (number != NULL) {
@@ -154,6 +158,13 @@ static int take(options *o, const char *name, const char *value)
     }
     if (strcmp(name, "config") == 0) {
         return add_config(o, value);
+    }
+    if (strcmp(name, "output") == 0) {
+        o->output = value;
+        return EXIT_FINE;
+    }
+    if (strcmp(name, "for") == 0) {
+        return read_seconds(value, &o->for_ms) ? EXIT_FINE : usage(o, "--for", "needs seconds, 0 to 86400");
     }
     if (strcmp(name, "stream") == 0) {
         o->one_stream = read_stream(value, &o->stream);
@@ -185,6 +196,13 @@ static int take(options *o, const char *name, const char *value)
 static int take_files(options *o, unsigned allowed, int argc, char **argv)
 {
     for (int i = optind; i < argc; i++) {
+        if ((allowed & OPTION_DIRS) != 0) {
+            int code = add_data(o, argv[i]);
+            if (code != EXIT_FINE) {
+                return code;
+            }
+            continue;
+        }
         if ((allowed & (OPTION_FILES | OPTION_WORDS)) == 0) {
             return usage(o, argv[i], "not expected here; name a data directory with --data");
         }
@@ -227,7 +245,7 @@ int options_read(options *o, const command *c, int argc, char **argv)
     struct option long_options[ENTRY_COUNT + 1];
     const option_text *shown[ENTRY_COUNT];
     int count = 0;
-    *o = (options){.command = c->name, .timeout_ms = 10000};
+    *o = (options){.command = c->name, .timeout_ms = 10000, .for_ms = 10000};
     for (size_t i = 0; i < ENTRY_COUNT; i++) {
         if (entries[i].group == 0 || (entries[i].group & c->options) != 0) {
             shown[count] = &entries[i];
@@ -241,13 +259,18 @@ int options_read(options *o, const command *c, int argc, char **argv)
     int result = EXIT_FINE;
     while (result == EXIT_FINE) {
         int index = 0;
-        int found = getopt_long(argc, argv, ":h", long_options, &index);
+        int found =
+            getopt_long(argc, argv, (c->options & OPTION_OUTPUT) != 0 ? ":ho:" : ":h", long_options, &index);
         if (found == -1) {
             return take_files(o, c->options, argc, argv);
         }
         if (found == 'h' || (found == 0 && strcmp(shown[index]->name, "help") == 0)) {
             help_command(c, stdout);
             return -1;
+        }
+        if (found == 'o') {
+            result = take(o, "output", optarg);
+            continue;
         }
         if (found == ':') {
             return usage(o, argv[optind - 1], "needs a value");

@@ -50,30 +50,36 @@ typedef struct filing {
     bool failed;
 } filing;
 
-static bool file_row(void *arg, json_t *row)
+bool report_file(json_t *answer, json_t *row)
 {
-    filing *f = arg;
-    if (f->seen != NULL && !f->seen(f->arg, row)) {
-        return false;
-    }
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
         if (!row_is(row, places[i].type)) {
             continue;
         }
         json_object_del(row, "type");
         if (!places[i].list) {
-            f->failed = json_object_set(f->node, places[i].place, row) != 0;
-            return !f->failed;
+            return json_object_set(answer, places[i].place, row) == 0;
         }
-        json_t *list = json_object_get(f->node, places[i].place);
+        json_t *list = json_object_get(answer, places[i].place);
         if (list == NULL) {
             list = json_array();
-            f->failed = json_object_set_new(f->node, places[i].place, list) != 0;
+            if (json_object_set_new(answer, places[i].place, list) != 0) {
+                return false;
+            }
         }
-        f->failed = f->failed || json_array_append(list, row) != 0;
-        return !f->failed;
+        return json_array_append(list, row) == 0;
     }
     return true; /* a type that is newer than we are, or only of passing interest */
+}
+
+static bool file_row(void *arg, json_t *row)
+{
+    filing *f = arg;
+    if (f->seen != NULL && !f->seen(f->arg, row)) {
+        return false;
+    }
+    f->failed = !report_file(f->node, row);
+    return !f->failed;
 }
 
 json_t *report_ask(report *r, const char *data_dir, const query *q, row_fn seen, void *arg)

@@ -33,7 +33,7 @@ static void open_log(source *s, int connect_error)
 
 void source_open(source *s, const char *data_dir)
 {
-    *s = (source){.data_dir = data_dir, .fd = client_connect(data_dir)};
+    *s = (source){.data_dir = data_dir, .fd = client_connect(data_dir), .silence_ms = SILENCE_MS};
     if (s->fd < 0) {
         open_log(s, errno);
     }
@@ -60,7 +60,7 @@ int source_ask(source *s, const query *q, row_fn fn, void *arg)
         return s->code;
     }
     s->message.text[0] = '\0';
-    int silence = q->follow ? -1 : SILENCE_MS + (int)q->timeout_ms;
+    int silence = q->follow ? -1 : s->silence_ms + (int)q->timeout_ms;
     return source_live(s) ? client_ask(s->fd, q, silence, fn, arg, &s->message) : offline_ask(s, q, fn, arg);
 }
 

@@ -19,6 +19,7 @@ typedef struct source {
     uint8_t store_id[16]; /* offline */
     int code;             /* AB_OK, or why there is neither */
     ab_message message;   /* what is wrong, where, what to do */
+    int silence_ms; /* live: a node that says nothing for so long is stuck; may be changed after source_open() */
 } source;
 
 /* What to ask for. All zero but the command: everything. */

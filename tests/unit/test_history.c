@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Looks over time: rates, what a restart does to them, time to catch up. The nodes are rows made up here. */
+#include "tools/anabranch/cli.h"
+#include "tools/anabranch/history.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* What the next look finds. */
+static struct made_up {
+    bool running;
+    uint64_t entries;
+    uint64_t lag;
+    uint64_t confirmed;
+    double p50;
+} state;
+
+/* In the place of source.c: rows as a node would send them. */
+void source_open(source *s, const char *data_dir)
+{
+    *s = (source){.data_dir = data_dir, .fd = state.running ? 1000000 : -1};
+}
+
+void source_close(source *s)
+{
+    (void)s;
+}
+
+bool source_live(const source *s)
+{
+    return s->fd >= 0;
+}
+
+static bool give(row_fn fn, void *arg, json_t *row)
+{
+    ck_assert_ptr_nonnull(row);
+    bool more = fn(arg, row);
+    json_decref(row);
+    return more;
+}
+
+int source_ask(source *s, const query *q, row_fn fn, void *arg)
+{
+    (void)s;
+    bool good = give(fn, arg, json_pack("{s:s, s:i}", "type", "node", "node_id", 7));
+    if (strcmp(q->command, "metrics") != 0) {
+        good = good && give(fn, arg, json_pack("{s:s, s:i, s:b}", "type", "link", "peer", 2, "up", 1));
+    }
+    if (strcmp(q->command, "status") == 0) {
+        good = good && give(fn, arg,
+                            json_pack("{s:s, s:i, s:s, s:I}", "type", "group", "group", 1, "name", "g",
+                                      "last_index", (json_int_t)state.entries));
+    } else if (strcmp(q->command, "peers") == 0) {
+        good = good && give(fn, arg,
+                            json_pack("{s:s, s:i, s:i, s:I, s:I, s:i}", "type", "sync", "group", 1, "peer", 2,
+                                      "lag_entries", (json_int_t)state.lag, "sync_index",
+                                      (json_int_t)state.confirmed, "lag_ms", 1500));
+    } else {
+        good = good && give(fn, arg,
+                            json_pack("{s:s, s:s, s:f}", "type", "metric", "name", "write_ack_p50_seconds",
+                                      "value", state.p50));
+    }
+    return good ? AB_OK : AB_ECLOSED;
+}
+
+uint64_t row_uint(const json_t *row, const char *key)
+{
+    return (uint64_t)json_integer_value(json_object_get(row, key));
+}
+
+const char *row_text(const json_t *row, const char *key)
+{
+    const char *text = json_string_value(json_object_get(row, key));
+    return text != NULL ? text : "";
+}
+
+bool row_bool(const json_t *row, const char *key)
+{
+    return json_is_true(json_object_get(row, key));
+}
+
+bool row_good(const json_t *row, const char *key)
+{
+    return row_text(row, key)[0] == '\0' || strcmp(row_text(row, key), "AB_OK") == 0;
+}
+
+json_t *json_text(const char *text, size_t length)
+{
+    return json_stringn(text, length);
+}
+
+bool report_file(json_t *answer, json_t *row)
+{
+    const char *type = row_text(row, "type");
+    char place[16];
+    if (strcmp(type, "node") == 0) {
+        return json_object_set(answer, type, row) == 0;
+    }
+    snprintf(place, sizeof place, "%ss", type);
+    if (json_object_get(answer, place) == NULL) {
+        json_object_set_new(answer, place, json_array());
+    }
+    return json_array_append(json_object_get(answer, place), row) == 0;
+}
+
+static void expect_catch_up(uint64_t lag_before, uint64_t lag, uint64_t confirmed, double seconds)
+{
+    peer_sample before = {.lag_entries = lag_before, .confirmed = 1000};
+    peer_sample now = {.lag_entries = lag, .confirmed = 1000 + confirmed};
+    double got = sample_catch_up(&before, &now, 2000);
+    ck_assert_msg(isnan(seconds) ? isnan(got) : got == seconds, "%g, not %g", got, seconds);
+}
+
+START_TEST(catching_up)
+{
+    expect_catch_up(10, 0, 0, 0);
+    expect_catch_up(100, 50, 200, 0.5);           /* no more than what is under way */
+    expect_catch_up(50, 100, 200, 1);             /* the same, though it is more than before */
+    expect_catch_up(10000, 8000, 2400, 8);        /* 1,000 a second less */
+    expect_catch_up(8000, 10000, 2400, INFINITY); /* more comes than goes */
+    expect_catch_up(8000, 8000, 0, INFINITY);     /* it stands still */
+    peer_sample now = {.lag_entries = 5};
+    ck_assert(isnan(sample_catch_up(NULL, &now, 2000)));
+    ck_assert(isnan(sample_catch_up(&now, NULL, 2000)));
+    peer_sample restarted = {.lag_entries = 5, .confirmed = 99};
+    ck_assert(isnan(sample_catch_up(&restarted, &now, 2000)));
+    char text[32];
+    sample_catch_up_text(0, text, sizeof text);
+    ck_assert_str_eq(text, "in step");
+    sample_catch_up_text(192, text, sizeof text);
+    ck_assert_str_eq(text, "3m12s");
+    sample_catch_up_text(INFINITY, text, sizeof text);
+    ck_assert_str_eq(text, "falling behind");
+    sample_catch_up_text(NAN, text, sizeof text);
+    ck_assert_str_eq(text, "?");
+}
+END_TEST
+
+START_TEST(rates)
+{
+    ck_assert(sample_rate(100, 300, 500) == 400);
+    ck_assert(sample_rate(300, 300, 500) == 0);
+    ck_assert(isnan(sample_rate(300, 299, 500)));
+    ck_assert(isnan(sample_rate(100, 300, 0)));
+}
+END_TEST
+
+/* The clock of the looks moves on before the next one. */
+static void let_time_pass(void)
+{
+    uint64_t now = sample_now_ms();
+    while (sample_now_ms() < now + 2) {
+    }
+}
+
+START_TEST(looks)
+{
+    static const char *const dirs[] = {".", "./", "/"};
+    history h;
+    ck_assert(history_init(&h, dirs, 3, 5));
+    ck_assert_uint_eq(h.node_count, 2); /* the first two are one */
+    state = (struct made_up){.running = true, .entries = 100, .lag = 10, .confirmed = 90, .p50 = 0.25};
+    ck_assert(history_look(&h, false));
+    const history_node *n = &h.nodes[0];
+    ck_assert(isnan(n->figures[FIGURE_WRITTEN][0]));
+    ck_assert(n->figures[FIGURE_ACK_P50][0] == 0.25);
+    ck_assert_uint_eq(n->last.node_id, 7);
+    ck_assert_uint_eq(n->last.peer_count, 1);
+    ck_assert(n->peers[0].lag_entries[0] == 10 && n->peers[0].lag_seconds[0] == 1.5);
+
+    let_time_pass();
+    state = (struct made_up){.running = true, .entries = 200, .lag = 0, .confirmed = 200};
+    ck_assert(history_look(&h, false));
+    ck_assert(n->figures[FIGURE_WRITTEN][1] > 0);
+    ck_assert(isnan(n->figures[FIGURE_ACK_P50][1])); /* nothing was written */
+    ck_assert(history_catch_up(&h, 0, 2) == 0);
+    ck_assert(isnan(history_catch_up(&h, 0, 3)));
+
+    let_time_pass();
+    state.running = false;
+    ck_assert(history_look(&h, false));
+    ck_assert(isnan(n->figures[FIGURE_WRITTEN][2]));
+    ck_assert(isnan(n->peers[0].lag_entries[2]));
+    ck_assert(isnan(history_catch_up(&h, 0, 2)));
+    ck_assert_uint_eq(n->missed, 1);
+
+    let_time_pass();
+    state = (struct made_up){.running = true, .entries = 5}; /* it began anew */
+    ck_assert(history_look(&h, false));
+    ck_assert(isnan(n->figures[FIGURE_WRITTEN][3]));
+    let_time_pass();
+    state.entries = 50;
+    ck_assert(history_look(&h, false));
+    ck_assert(n->figures[FIGURE_WRITTEN][4] > 0);
+    ck_assert(history_mean(&h, n->figures[FIGURE_WRITTEN]) > 0);
+    ck_assert(isnan(history_mean(&h, n->figures[FIGURE_CPU])));
+    ck_assert(history_look(&h, false)); /* no room: not counted */
+    ck_assert_uint_eq(h.count, 5);
+    history_free(&h);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("history");
+    TCase *tests = tcase_create("history");
+    tcase_add_test(tests, catching_up);
+    tcase_add_test(tests, rates);
+    tcase_add_test(tests, looks);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
