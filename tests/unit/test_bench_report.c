@@ -41,9 +41,12 @@ static void setup(void)
     for (unsigned i = 0; i < 3; i++) {
         set(i, AB_COL_LOOPS, loops[i], 10);
         set(i, AB_COL_MANY, many[i], 20);
+        rounds[i].columns[AB_COL_LOOPS].figures[AB_FIG_LOGGED] = 1.2;
+        rounds[i].columns[AB_COL_MANY].figures[AB_FIG_LOGGED] = 1.5;
         set(i, AB_COL_ONE, 100, 30);
         set(i, AB_COL_LOOP_ONE, 50, 200);
         set(i, AB_COL_LATENCY, 25, 300);
+        set(i, AB_COL_SILENCE, 20, 2000);
         ab_bench_ratios(report.columns, &rounds[i]);
     }
 }
@@ -56,6 +59,7 @@ START_TEST(ratios_are_of_the_same_round)
     ck_assert_double_eq_tol(ab_bench_median(&report, AB_COL_MANY, AB_FIG_RATIO), 0.5, 1e-9);
     ck_assert_double_eq_tol(ab_bench_median(&report, AB_COL_LATENCY, AB_FIG_LATENCY_RATIO), 1.5, 1e-9);
     ck_assert(isnan(ab_bench_median(&report, AB_COL_LOOPS, AB_FIG_RATIO)));
+    ck_assert_double_eq_tol(ab_bench_median(&report, AB_COL_MANY, AB_FIG_LOGGED_RATIO), 1.25, 1e-9);
 }
 END_TEST
 
@@ -94,7 +98,7 @@ START_TEST(table_shows_columns_and_spread)
     fclose(out);
     ck_assert_msg(
         strstr(text, "anabranch 1.2.3 bench: 3 nodes, 1 group, payloads of 100 bytes, level local") &&
-            strstr(text, "loops          many           one         loop1       latency") &&
+            strstr(text, "loops          many           one         loop1       latency       silence") &&
             strstr(text, "ratio to one bare loop               -         0.500         0.050") &&
             strstr(text, "ratio of \"many\" over the rounds: 0.250 to 0.900") && !strstr(text, "wire bytes"),
         "%s", text);

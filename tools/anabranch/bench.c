@@ -63,8 +63,10 @@ static int run_column(const struct ab_bench_site *site, enum ab_bench_column col
         return ab_bench_run_cluster(site, AB_BENCH_MANY, round, result);
     case AB_COL_ONE:
         return ab_bench_run_cluster(site, AB_BENCH_ONE, round, result);
-    default:
+    case AB_COL_LATENCY:
         return ab_bench_run_cluster(site, AB_BENCH_LATENCY, round, result);
+    default:
+        return ab_bench_run_cluster(site, AB_BENCH_SILENCE, round, result);
     }
 }
 

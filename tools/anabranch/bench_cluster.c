@@ -73,8 +73,9 @@ static int start_nodes(const struct ab_bench_site *site, struct ab_bench_crew *c
     for (uint32_t id = 1; id <= nodes && rc == 0; id++) {
         setup->id = id;
         setup->which = which;
-        setup->writes = which != AB_BENCH_LATENCY || id == 1;
-        setup->load.writers = which == AB_BENCH_LATENCY ? 1 : site->opts->load.writers;
+        bool lone = which == AB_BENCH_LATENCY || which == AB_BENCH_SILENCE;
+        setup->writes = !lone || id == 1;
+        setup->load.writers = lone ? 1 : site->opts->load.writers;
         rc = place(site, run, setup);
         if (rc == 0) {
             rc = ab_bench_crew_add(crew, setup);
@@ -168,6 +169,20 @@ static int await_equal(const struct ab_bench_site *site, struct ab_bench_crew *c
     return 0;
 }
 
+/* A write before a silence has arrived when the last replica has applied it. */
+static void add_arrivals(const struct ab_bench_crew *crew, struct sum *sum)
+{
+    uint32_t count = crew->members[0].last.as.stats.arrivals;
+    for (uint32_t k = 0; k < count; k++) {
+        uint32_t last = 0;
+        for (uint32_t i = 0; i < crew->count; i++) {
+            const struct ab_bench_stats *stats = &crew->members[i].last.as.stats;
+            last = stats->arrival_us[k] > last ? stats->arrival_us[k] : last;
+        }
+        ab_hist_add(&sum->all.latency, last * UINT64_C(1000));
+    }
+}
+
 static int collect(struct ab_bench_crew *crew, struct sum *sum)
 {
     ab_bench_crew_order(crew, AB_BENCH_MSG_STATS, NULL, 0);
@@ -180,11 +195,13 @@ static int collect(struct ab_bench_crew *crew, struct sum *sum)
         const struct ab_bench_stats *stats = &crew->members[i].last.as.stats;
         all->cpu_ns += stats->usage.cpu_ns;
         all->write_bytes += stats->usage.write_bytes;
+        all->call_bytes += stats->usage.call_bytes;
         all->write_known = all->write_known && stats->usage.write_known;
         all->peak_kib = stats->usage.peak_kib > all->peak_kib ? stats->usage.peak_kib : all->peak_kib;
         sum->all.sent_bytes += stats->sent_bytes;
         ab_hist_merge(&sum->all.latency, &stats->latency);
     }
+    add_arrivals(crew, sum);
     return ab_bench_crew_dismiss(crew);
 }
 
@@ -217,8 +234,12 @@ static void common_figures(const struct sum *sum, double entries, double payload
     figures[AB_FIG_P999_US] = us(latency, 999000);
     figures[AB_FIG_MAX_US] = us(latency, 1000000);
     figures[AB_FIG_CPU_S] = per((double)sum->all.usage.cpu_ns / 1e9, entries / 1e6);
-    figures[AB_FIG_DISK] =
-        sum->all.usage.write_known ? per((double)sum->all.usage.write_bytes, payload_logged) : NAN;
+    if (sum->all.usage.write_known) {
+        /* what the nodes sent went through write calls as well */
+        double files = (double)sum->all.usage.call_bytes - (double)sum->all.sent_bytes;
+        figures[AB_FIG_LOGGED] = per(files, payload_logged);
+        figures[AB_FIG_DISK] = per((double)sum->all.usage.write_bytes, payload_logged);
+    }
     figures[AB_FIG_PEAK_MIB] = (double)sum->all.usage.peak_kib / 1024;
 }
 

@@ -21,7 +21,9 @@ enum ab_bench_figure {
     AB_FIG_LATENCY_RATIO, /* p50 to the bare loop's with one entry per commit */
     AB_FIG_CPU_S,         /* all processes, per million entries */
     AB_FIG_WIRE,          /* bytes sent per payload byte and peer */
-    AB_FIG_DISK,          /* bytes written to storage per payload byte and node */
+    AB_FIG_LOGGED,        /* bytes in write calls to files, per payload byte and node */
+    AB_FIG_LOGGED_RATIO,  /* that to the bare loops' */
+    AB_FIG_DISK,          /* bytes that the kernel counts as written to storage, per payload byte and node */
     AB_FIG_PEAK_MIB,      /* of the largest process */
     AB_FIG_ENTRIES,       /* all nodes together */
     AB_FIG_BUSY,          /* calls that found the queue full for a second */

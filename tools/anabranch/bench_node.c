@@ -27,6 +27,7 @@ struct child {
     struct ab_bench_usage usage; /* at the end of the warm-up */
     uint64_t sent;               /* on all links, at the end of the warm-up */
     struct ab_bench_stats stats;
+    _Atomic uint32_t arrivals[AB_BENCH_SILENCES_MAX];
     struct ab_bench_msg msg;
 };
 
@@ -184,6 +185,7 @@ static int write_all(struct child *child, struct ab_bench_done *done)
         done->busy += tally->busy;
         done->last_ack = tally->last_ack > done->last_ack ? tally->last_ack : done->last_ack;
         ab_hist_merge(&child->stats.latency, &tally->latency);
+        child->stats.arrivals = tally->silences;
         code = code ? code : tally->code;
     }
     if (rc) {
@@ -284,6 +286,9 @@ static int take_stats(struct child *child)
     struct ab_bench_stats *stats = &child->stats;
     ab_bench_usage_get(&stats->usage);
     ab_bench_usage_since(&stats->usage, &child->usage);
+    for (uint32_t i = 0; i < AB_BENCH_SILENCES_MAX; i++) {
+        stats->arrival_us[i] = atomic_load(&child->arrivals[i]);
+    }
     stats->sent_bytes = links(child).sent - child->sent;
     if (child->setup->verbose) {
         ab_node_metrics(child->node, print_metric, child);
@@ -350,6 +355,7 @@ int ab_bench_node_main(const struct ab_bench_setup *setup)
         return ab_bench_fail("out of memory");
     }
     child->setup = setup;
+    child->progress.arrivals = setup->which == AB_BENCH_SILENCE ? child->arrivals : NULL;
     int code = open_and_serve(child);
     int rc = child->node ? ab_node_close(child->node) : AB_OK;
     if (code == 0 && rc != AB_OK) {

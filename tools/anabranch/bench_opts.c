@@ -16,7 +16,7 @@
 
 const char *ab_bench_case_name(enum ab_bench_case which)
 {
-    static const char *const names[AB_BENCH_CASES] = {"many", "one", "latency"};
+    static const char *const names[AB_BENCH_CASES] = {"many", "one", "latency", "silence"};
     return names[which];
 }
 
@@ -43,6 +43,7 @@ void ab_bench_opts_init(struct ab_bench_opts *opts)
     opts->cases[AB_BENCH_MANY] = true;
     opts->cases[AB_BENCH_ONE] = true;
     opts->cases[AB_BENCH_LATENCY] = true;
+    opts->cases[AB_BENCH_SILENCE] = true;
     opts->rounds = 3;
 }
 
@@ -64,11 +65,14 @@ void ab_bench_help(FILE *out)
         "is replicated to ALL nodes per second; it is what to compare between machines and versions.\n"
         "\n"
         "What to measure:\n"
-        "  --cases LIST       of many,one,latency (default: all three)\n"
+        "  --cases LIST       of many,one,latency,silence (default: all)\n"
         "                       many     ab_write_many with --batch entries a call, all nodes\n"
         "                       one      ab_write, one entry a call, many outstanding, all nodes\n"
         "                       latency  one writer on node 1, one ab_write_wait of one entry at a time;\n"
         "                                its reference is one bare loop with one entry per commit\n"
+        "                       silence  four such writes, then 20 ms of silence, again and again: the time "
+        "from\n"
+        "                                the call of the last until every replica has applied it\n"
         "  --latency          the same as --cases latency\n"
         "  --rounds N         reference and cases in turn, N times; medians are shown (3)\n"
         "  --duration S       seconds of measured writing per run, fractions allowed (5)\n"
@@ -115,7 +119,11 @@ void ab_bench_help(FILE *out)
         "  catch-up           from the last acknowledgement to the last apply on the last replica\n"
         "  CPU s / million    of all processes together; for the loops: per million entries that each "
         "logged\n"
-        "  wire, disk         bytes per payload byte: sent per peer, written to storage per node\n"
+        "  wire               bytes sent per payload byte and peer\n"
+        "  log bytes          bytes in write calls to files, per payload byte and node\n"
+        "  storage bytes      the same as the kernel counts it: where it caches files in large pages, all of "
+        "one\n"
+        "                     counts when a part is written\n"
         "  peak memory        of the largest process; the mapped pages of its log count\n"
         "\n"
         "Exit status: 0 fine; 1 a node failed, an acknowledged entry is missing, or replicas differ; 2 "
@@ -333,12 +341,19 @@ static bool take(int id, const char *text, struct ab_bench_opts *opts)
     }
 }
 
+/* Payloads of "silence" carry a mark, the time and a number beside the stamp. */
+#define PAYLOAD_SILENCE 40u
+
 /* Combinations that no single option can see. */
 static const char *combination_fault(const struct ab_bench_opts *opts)
 {
     uint64_t call = (uint64_t)opts->load.batch * (opts->load.payload + 64u);
     if (opts->cases[AB_BENCH_MANY] && call > opts->load.queue_bytes) {
         return "--batch times --payload is more than --queue-bytes: a call could never be taken";
+    }
+    if (opts->cases[AB_BENCH_SILENCE] && opts->load.payload < PAYLOAD_SILENCE) {
+        return "case \"silence\" needs a --payload of 40 at least; leave it out with --cases "
+               "many,one,latency";
     }
     return NULL;
 }

@@ -10,13 +10,15 @@
 
 #define AB_BENCH_NODES_MAX 7u
 #define AB_BENCH_PATH_MAX 1024u
+#define AB_BENCH_SILENCES_MAX 4096u /* measured in a run */
 
 /* What is measured beside the reference loops. */
 enum ab_bench_case {
     AB_BENCH_MANY = 0,    /* ab_write_many, `batch` entries a call */
     AB_BENCH_ONE = 1,     /* ab_write, one entry a call, many outstanding */
     AB_BENCH_LATENCY = 2, /* ab_write_wait of one entry, one writer on node 1 */
-    AB_BENCH_CASES = 3
+    AB_BENCH_SILENCE = 3, /* a few of those, then silence: until the last of them is applied everywhere */
+    AB_BENCH_CASES = 4
 };
 
 /* How the nodes are loaded; a plain value, also sent to the child processes. */

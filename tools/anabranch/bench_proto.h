@@ -73,6 +73,8 @@ struct ab_bench_stats {
     struct ab_bench_usage usage; /* since the mark */
     uint64_t sent_bytes;         /* on all links since the mark */
     struct ab_hist latency;      /* ns */
+    uint32_t arrivals;           /* of writes before a silence */
+    uint32_t arrival_us[AB_BENCH_SILENCES_MAX];
 };
 
 struct ab_bench_msg {

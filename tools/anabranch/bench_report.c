@@ -28,7 +28,9 @@ static const struct {
     [AB_FIG_LATENCY_RATIO] = {"latency_ratio", "p50 to bare loop's", 2},
     [AB_FIG_CPU_S] = {"cpu_s_per_million", "CPU s / million", 2},
     [AB_FIG_WIRE] = {"wire_bytes_per_payload_byte", "wire bytes / byte", 3},
-    [AB_FIG_DISK] = {"disk_bytes_per_payload_byte", "disk bytes / byte", 3},
+    [AB_FIG_LOGGED] = {"log_bytes_per_payload_byte", "log bytes / byte", 3},
+    [AB_FIG_LOGGED_RATIO] = {"log_bytes_ratio", "log bytes to loop's", 2},
+    [AB_FIG_DISK] = {"disk_bytes_per_payload_byte", "storage bytes / byte", 3},
     [AB_FIG_PEAK_MIB] = {"peak_mib", "peak memory, MiB", 0},
     [AB_FIG_ENTRIES] = {"entries", "entries", 0},
     [AB_FIG_BUSY] = {"busy_calls", NULL, 0},
@@ -41,11 +43,12 @@ void ab_bench_columns(const struct ab_bench_opts *opts, bool columns[AB_COL_COUN
     columns[AB_COL_LOOPS] = columns[AB_COL_MANY] || columns[AB_COL_ONE];
     columns[AB_COL_LATENCY] = opts->cases[AB_BENCH_LATENCY];
     columns[AB_COL_LOOP_ONE] = columns[AB_COL_LATENCY];
+    columns[AB_COL_SILENCE] = opts->cases[AB_BENCH_SILENCE];
 }
 
 const char *ab_bench_column_name(enum ab_bench_column column)
 {
-    static const char *const names[AB_COL_COUNT] = {"loops", "many", "one", "loop1", "latency"};
+    static const char *const names[AB_COL_COUNT] = {"loops", "many", "one", "loop1", "latency", "silence"};
     return names[column];
 }
 
@@ -55,6 +58,8 @@ void ab_bench_ratios(const bool columns[AB_COL_COUNT], struct ab_bench_round *ro
     for (int column = AB_COL_MANY; column <= AB_COL_ONE; column++) {
         double *mine = round->columns[column].figures;
         mine[AB_FIG_RATIO] = columns[column] && loop > 0 ? mine[AB_FIG_ENTRIES_PER_S] / loop : NAN;
+        mine[AB_FIG_LOGGED_RATIO] =
+            columns[column] ? mine[AB_FIG_LOGGED] / round->columns[AB_COL_LOOPS].figures[AB_FIG_LOGGED] : NAN;
     }
     double *latency = round->columns[AB_COL_LATENCY].figures;
     double bare = round->columns[AB_COL_LOOP_ONE].figures[AB_FIG_P50_US];

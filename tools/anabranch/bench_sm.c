@@ -119,6 +119,19 @@ static void add_hash(struct ab_bench_sm *sm, const ab_entry *entry)
     sm->digest[1] += (hash >> 32 | hash << 32) * 0xbf58476d1ce4e5b9u;
 }
 
+/* Notes when a write before a silence has arrived. */
+static void note_arrival(struct ab_bench_progress *progress, const ab_entry *entry)
+{
+    struct ab_bench_silence silence;
+    if (entry->size < AB_BENCH_SILENCE_AT + sizeof silence) {
+        return;
+    }
+    memcpy(&silence, (const char *)entry->payload + AB_BENCH_SILENCE_AT, sizeof silence);
+    if (silence.magic == AB_BENCH_SILENCE_MAGIC && silence.number < AB_BENCH_SILENCES_MAX) {
+        atomic_store(&progress->arrivals[silence.number], (uint32_t)((ab_bench_now() - silence.due) / 1000u));
+    }
+}
+
 static int sm_apply(void *ctx, const ab_entry *entries, size_t count, ab_frontier after, size_t *failed)
 {
     (void)failed;
@@ -136,6 +149,9 @@ static int sm_apply(void *ctx, const ab_entry *entries, size_t count, ab_frontie
             mark->index = entry->index;
         }
         add_hash(sm, entry);
+        if (sm->progress->arrivals) {
+            note_arrival(sm->progress, entry);
+        }
     }
     for (size_t i = 0; i < sm->mark_count; i++) {
         if (!in_frontier(after, sm->marks[i])) {

@@ -13,14 +13,24 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* What the payload of a write before a silence has behind the stamp. */
+#define AB_BENCH_SILENCE_AT 16u
+struct ab_bench_silence {
+    uint64_t magic; /* AB_BENCH_SILENCE_MAGIC */
+    uint64_t due;   /* ab_bench_now() of the call */
+    uint64_t number;
+};
+#define AB_BENCH_SILENCE_MAGIC 0x65636e656c697320ull
+
 /* What all groups of a process have applied together. */
 struct ab_bench_progress {
     _Atomic uint64_t applied;
-    _Atomic uint64_t target; /* wake the waiter at this */
-    _Atomic uint64_t last;   /* ab_bench_now() after the latest apply */
-    _Atomic uint64_t mark;   /* ab_bench_now() of the end of the warm-up */
-    _Atomic uint64_t before; /* applied in the warm-up; UINT64_MAX: all, so far */
-    _Atomic uint64_t faults; /* entries that were not the next of their stream */
+    _Atomic uint64_t target;    /* wake the waiter at this */
+    _Atomic uint64_t last;      /* ab_bench_now() after the latest apply */
+    _Atomic uint64_t mark;      /* ab_bench_now() of the end of the warm-up */
+    _Atomic uint64_t before;    /* applied in the warm-up; UINT64_MAX: all, so far */
+    _Atomic uint64_t faults;    /* entries that were not the next of their stream */
+    _Atomic uint32_t *arrivals; /* us until a write before a silence was applied; NULL: not of interest */
     pthread_mutex_t lock;
     pthread_cond_t reached;
 };

@@ -62,7 +62,8 @@ void ab_bench_usage_get(struct ab_bench_usage *usage)
     if (getrusage(RUSAGE_SELF, &ru) == 0) {
         usage->cpu_ns = timeval_ns(ru.ru_utime) + timeval_ns(ru.ru_stime);
     }
-    usage->write_known = proc_number("/proc/self/io", "write_bytes", &usage->write_bytes);
+    usage->write_known = proc_number("/proc/self/io", "write_bytes", &usage->write_bytes) &&
+                         proc_number("/proc/self/io", "wchar", &usage->call_bytes);
     proc_number("/proc/self/status", "VmHWM", &usage->peak_kib);
 }
 
@@ -70,6 +71,7 @@ void ab_bench_usage_since(struct ab_bench_usage *now, const struct ab_bench_usag
 {
     now->cpu_ns -= before->cpu_ns;
     now->write_bytes -= before->write_bytes;
+    now->call_bytes -= before->call_bytes;
     now->write_known = now->write_known && before->write_known;
 }
 

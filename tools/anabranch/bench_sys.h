@@ -15,7 +15,8 @@ void ab_bench_sleep_until(uint64_t when);
 struct ab_bench_usage {
     uint64_t cpu_ns;      /* user and system, all threads */
     uint64_t write_bytes; /* sent to the storage layer */
-    bool write_known;     /* the system counts them (/proc/self/io) */
+    uint64_t call_bytes;  /* given to write calls, files and sockets */
+    bool write_known;     /* the system counts both (/proc/self/io) */
     uint64_t peak_kib;    /* VmHWM: resident at most, mapped file pages included */
 };
 void ab_bench_usage_get(struct ab_bench_usage *usage);

@@ -2,6 +2,7 @@
 /* A writing thread, see bench_writer.h. Slots pass from the writer to the completion thread with a call and back
  * with its completion, through a ring with one producer and one consumer: no lock per call. */
 #include "tools/anabranch/bench_writer.h"
+#include "tools/anabranch/bench_sm.h"
 #include "tools/anabranch/bench_sys.h"
 
 #include <pthread.h>
@@ -212,6 +213,48 @@ static void *write_waiting(void *arg)
     return NULL;
 }
 
+/* Every fourth write is the last before a silence; those after the warm-up are marked for the state machines. */
+#define BEFORE_SILENCE 4u
+#define SILENCE_NS 20000000u
+
+static void mark_silence(ab_bench_writer *w, uint64_t now)
+{
+    bool measured = now >= w->work->mark && w->tally.silences < AB_BENCH_SILENCES_MAX;
+    struct ab_bench_silence silence = {
+        .magic = measured ? AB_BENCH_SILENCE_MAGIC : 0, .due = now, .number = w->tally.silences};
+    w->tally.silences += measured;
+    memcpy(w->payloads + AB_BENCH_SILENCE_AT, &silence, sizeof silence);
+}
+
+static void *write_and_rest(void *arg)
+{
+    ab_bench_writer *w = arg;
+    ab_write_options options = {.level = w->work->load->level};
+    struct ab_bench_tally *tally = &w->tally;
+    ab_bench_sleep_until(w->work->start);
+    for (uint64_t now = ab_bench_now(); w->written < w->quota && now < w->end; now = ab_bench_now()) {
+        bool last = w->written % BEFORE_SILENCE == BEFORE_SILENCE - 1;
+        stamp(w, 1);
+        memset(w->payloads + AB_BENCH_SILENCE_AT, 'x', sizeof(struct ab_bench_silence));
+        if (last) {
+            mark_silence(w, now);
+        }
+        ab_group *group = w->work->groups[w->written / BEFORE_SILENCE % w->work->load->groups];
+        tally->code = ab_write_wait(group, w->views, 1, &options, NULL);
+        if (tally->code != AB_OK) {
+            break;
+        }
+        add_latency(tally, w->work->mark, 0); /* only counts: what is measured here is arrival */
+        tally->entries++;
+        tally->calls++;
+        w->written++;
+        if (last) {
+            ab_bench_sleep_until(ab_bench_now() + SILENCE_NS);
+        }
+    }
+    return NULL;
+}
+
 static bool make_buffers(ab_bench_writer *w)
 {
     uint32_t size = w->work->load->payload;
@@ -264,8 +307,10 @@ int ab_bench_writer_start(ab_bench_writer *w)
     uint64_t share = load->entries / load->writers + (w->number < load->entries % load->writers);
     w->quota = load->entries ? share : UINT64_MAX;
     w->end = load->entries ? UINT64_MAX : w->work->mark + load->duration_ns;
-    return pthread_create(&w->thread, NULL, w->work->which == AB_BENCH_LATENCY ? write_waiting : write_async,
-                          w);
+    void *(*run)(void *) = w->work->which == AB_BENCH_LATENCY   ? write_waiting
+                           : w->work->which == AB_BENCH_SILENCE ? write_and_rest
+                                                                : write_async;
+    return pthread_create(&w->thread, NULL, run, w);
 }
 
 void ab_bench_writer_join(ab_bench_writer *w)

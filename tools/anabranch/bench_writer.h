@@ -30,6 +30,7 @@ struct ab_bench_tally {
     uint64_t calls;
     uint64_t busy;     /* calls repeated because the queue stayed full */
     uint64_t last_ack; /* ab_bench_now() */
+    uint32_t silences; /* how many were measured */
     int code;          /* first failure, else AB_OK */
     struct ab_hist latency;
 };
