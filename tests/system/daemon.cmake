@@ -9,6 +9,14 @@ if(TARGET anabranchd)
     endforeach()
     ab_test(NAME test_cluster SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_cluster.c
         LIBS ab_cluster anabranchd_points ab_sensor_lines TIMEOUT 600 LABELS system)
+    # A program to measure with; the test is that it works.
+    add_executable(http_load ${CMAKE_CURRENT_LIST_DIR}/http_load.c)
+    target_link_libraries(http_load PRIVATE ab_cluster anabranchd_points PkgConfig::ZLIB ab_options)
+    target_compile_definitions(http_load PRIVATE AB_BIN="${bin}")
+    add_dependencies(http_load anabranchd)
+    add_test(NAME http_load COMMAND http_load --nodes 3 --connections 2 --batch 200 --fields 2 --gzip 1 --seconds 0.3
+        --warm-up 0.1)
+    set_tests_properties(http_load PROPERTIES TIMEOUT 120 LABELS "system;no_asan;no_tsan")
     # Enough lines for things to happen in the middle of; fewer where each takes longer.
     set(lines 30000)
     set(flood 300000)
