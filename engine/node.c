@@ -119,6 +119,7 @@ static int copy_config(const ab_node_config *from, ab_node_config *to)
     for (size_t i = 0; i < from->peer_count && complete; i++) {
         peers[i] = from->peers[i];
         peers[i].host = copy_text(from->peers[i].host);
+        peers[i].admin = NULL; /* not ours to use */
         complete = peers[i].host != NULL || from->peers[i].host == NULL;
         to->peer_count = i + 1;
     }

@@ -51,6 +51,7 @@ static const ab_config_field peer_fields[] = {
     {"node_id", AB_FIELD_U32, PEER(node_id), 1, UINT32_MAX},
     {"host", AB_FIELD_TEXT, PEER(host), 0, HOST_MAX},
     {"port", AB_FIELD_U16, PEER(port), 0, UINT16_MAX},
+    {"admin", AB_FIELD_TEXT, PEER(admin), 0, PATH_LENGTH_MAX},
 };
 
 static const ab_config_field group_fields[] = {

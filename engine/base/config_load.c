@@ -2,7 +2,7 @@
 /* A configuration file into structs: text to values by the tables, then the checks, then what only the whole
  * file tells. A loaded configuration is constant; any thread. */
 #include "engine/base/config_fields.h"
-#include "engine/base/config_raw.h"
+#include "engine/base/config_internal.h"
 #include "engine/base/text.h"
 #include "engine/base/yaml_scan.h"
 
@@ -11,15 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct ab_config {
-    ab_raw_config *raw; /* owns all text */
-    ab_node_config node;
-    ab_peer_config *peers;
-    ab_group_config *groups;
-    size_t group_count;
-    uint32_t *members; /* of all groups, one after another */
-};
 
 static int not_a(ab_config_fault *fault, const ab_config_field *field, const char *path, const char *text,
                  const char *what)
@@ -335,6 +326,21 @@ static void set_message(ab_message *message, const char *name, size_t line, cons
     }
 }
 
+/* For ab_config_each(), which tells where a value stands. */
+static int keep_text(ab_config *config, const char *text, size_t size)
+{
+    config->text = malloc(size + 1);
+    if (config->text == NULL) {
+        return AB_ENOMEM;
+    }
+    if (size > 0) {
+        memcpy(config->text, text, size);
+    }
+    config->text[size] = '\0';
+    config->size = size;
+    return AB_OK;
+}
+
 int ab_config_parse(const char *name, const char *text, size_t size, ab_config **out, ab_message *message)
 {
     ab_config_fault fault = {{0}, {0}};
@@ -352,7 +358,8 @@ int ab_config_parse(const char *name, const char *text, size_t size, ab_config *
     int code = AB_ENOMEM;
     if (config != NULL) {
         ab_node_config_init(&config->node);
-        code = load(config, text != NULL ? text : "", size, &line, &fault);
+        code = keep_text(config, text, size);
+        code = code != AB_OK ? code : load(config, text != NULL ? text : "", size, &line, &fault);
     }
     if (code == AB_OK) {
         *out = config;
@@ -439,6 +446,7 @@ int ab_config_load(const char *path, ab_config **config, ab_message *message)
 void ab_config_free(ab_config *config)
 {
     if (config != NULL) {
+        free(config->text);
         ab_raw_config_free(config->raw);
         free(config->peers);
         free(config->groups);

@@ -33,6 +33,8 @@ typedef struct scan {
     size_t best; /* length of the longest prefix of target seen */
     size_t line;
     ab_config_fault *fault;
+    ab_yaml_place_fn place; /* NULL: nobody wants to know */
+    void *place_arg;
 } scan;
 
 static int refuse(scan *s, size_t line, const char *what)
@@ -67,6 +69,9 @@ static void path_add(scan *s, const char *text)
 /* The path now names a node that starts at `line`: is it the target, or a part of the way there? */
 static void path_arrived(scan *s, size_t line)
 {
+    if (s->place != NULL) {
+        s->place(s->place_arg, s->path, line);
+    }
     if (s->target == NULL || s->path_length > s->target_length || s->path_length < s->best) {
         return;
     }
@@ -243,4 +248,11 @@ size_t ab_yaml_line(const char *text, size_t size, const char *path)
     scan s = {.fault = &ignored, .target = path, .target_length = strlen(path), .line = 1};
     walk(&s, text, size);
     return s.line;
+}
+
+int ab_yaml_places(const char *text, size_t size, ab_yaml_place_fn fn, void *arg)
+{
+    ab_config_fault ignored;
+    scan s = {.fault = &ignored, .place = fn, .place_arg = arg};
+    return walk(&s, text, size);
 }

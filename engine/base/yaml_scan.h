@@ -31,4 +31,9 @@ int ab_yaml_check(const char *text, size_t size, size_t *line, ab_config_fault *
  * passed ab_yaml_check() at least up to there. */
 size_t ab_yaml_line(const char *text, size_t size, const char *path);
 
+/** Calls `fn` with the path of every key and list item, and its line, in the order of the text, which has passed
+ * ab_yaml_check(). @return AB_OK, AB_ENOMEM */
+typedef void (*ab_yaml_place_fn)(void *arg, const char *path, size_t line);
+int ab_yaml_places(const char *text, size_t size, ab_yaml_place_fn fn, void *arg);
+
 #endif

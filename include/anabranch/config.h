@@ -27,6 +27,9 @@ typedef struct ab_peer_config {
     uint32_t node_id;
     const char *host; /**< name or address to dial; NULL or "": never dialled, it dials us */
     uint16_t port;
+    const char
+        *admin; /**< for inspectors: its data directory or admin socket, as seen from here; NULL or "": none.
+                            The library does not use it */
 } ab_peer_config;
 
 /* Defaults. Where a number comes from stands beside it; a test holds this list against ab_node_config_init().
@@ -137,6 +140,20 @@ AB_API const ab_node_config *ab_config_node(const ab_config *config);
 AB_API size_t ab_config_group_count(const ab_config *config);
 AB_API const ab_group_config *ab_config_group(const ab_config *config,
                                               size_t position); /**< NULL past the end */
+
+/** A value of a configuration that was loaded, and where it comes from. */
+typedef struct ab_config_value {
+    const char *path; /**< "node.peers[0].host"; borrowed, as the rest */
+    const char
+        *text;   /**< what is in effect, as a file would say it; lists with commas; "" if there is none */
+    size_t line; /**< of the file; 0: not in it, the default */
+    const char *follows; /**< the key whose value it takes ("node.write_level"); NULL: its own */
+} ab_config_value;
+
+/** Calls `fn` with every key that a file may have, in the order of the reference, until it returns false.
+ *  @return AB_OK, AB_EINVAL, AB_ENOMEM */
+typedef bool (*ab_config_value_fn)(void *arg, const ab_config_value *value);
+AB_API int ab_config_each(const ab_config *config, ab_config_value_fn fn, void *arg);
 
 /** Level by name and name by level. Unknown names are AB_EINVAL, unknown levels give "?". */
 AB_API int ab_write_level_parse(const char *name, ab_write_level *level);

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Makes a data directory with fixed content, for the snapshots of the offline inspector: inspector_makelog DIR. */
+/* Makes a data directory with fixed content, for the snapshots of the offline inspector: inspector_makelog DIR; or a
+ * socket that nobody listens on: inspector_makelog --socket PATH. */
 #include "wal/wal.h"
 
 #include <endian.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #define START (1767225600000ull << 16) /* hlc of 2026-01-01 00:00:00 UTC */
 #define BLOCK_MAX 4096u
@@ -125,6 +128,15 @@ static void fill(ab_wal *wal)
     require(ab_wal_commit(wal, &trim, 1, NULL), "trim");
 }
 
+/* What a node that was killed leaves behind. */
+static int leave_socket(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    return fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0 ? 0 : 1;
+}
+
 int main(int argc, char **argv)
 {
     ab_wal_options options = {
@@ -132,6 +144,9 @@ int main(int argc, char **argv)
     ab_wal_origin origin;
     ab_message message = {{0}};
     ab_wal *wal = NULL;
+    if (argc == 3 && strcmp(argv[1], "--socket") == 0) {
+        return leave_socket(argv[2]);
+    }
     if (argc != 2) {
         fprintf(stderr, "usage: inspector_makelog DIR\n");
         return 2;

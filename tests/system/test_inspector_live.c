@@ -338,6 +338,40 @@ START_TEST(followers_go_away)
 }
 END_TEST
 
+/* The node of a configuration and those of its peers that it says how to ask; one by its socket. */
+START_TEST(nodes_of_a_configuration)
+{
+    char path[96];
+    snprintf(path, sizeof path, "%s/inspector.yaml", cluster.nodes[0].dir);
+    FILE *file = fopen(path, "w");
+    ck_assert_ptr_nonnull(file);
+    fprintf(file,
+            "node:\n  cluster: test\n  node_id: 1\n  data_dir: %s\n  peers:\n"
+            "    - {node_id: 2, admin: %s/admin.sock}\n    - {node_id: 3, admin: %s}\n    - {node_id: 4}\n",
+            cluster.nodes[0].dir, cluster.nodes[1].dir, cluster.nodes[2].dir);
+    ck_assert_int_eq(fclose(file), 0);
+    static const char *const commands[] = {"status",  "groups", "peers",
+                                           "metrics", "digest", "quarantine list"};
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        char command[160];
+        snprintf(command, sizeof command, "%s --config \"$1\"/inspector.yaml --json", commands[i]);
+        json_t *document = inspect_json(command, 0);
+        json_t *nodes = json_object_get(document, "nodes");
+        ck_assert_uint_eq(json_array_size(nodes), 3);
+        for (size_t k = 0; k < 3; k++) {
+            json_t *node = json_object_get(json_array_get(nodes, k), "node");
+            ck_assert_int_eq(json_integer_value(json_object_get(node, "node_id")), (json_int_t)k + 1);
+        }
+        json_decref(document);
+    }
+    expect("digest --config \"$1\"/inspector.yaml", 0, "All replicas are equal.");
+    expect("status --data \"$2\"/admin.sock --data \"$3\"", 0, "No problems.");
+    ck_assert_int_eq(test_cluster_close(&cluster, 1), AB_OK);
+    expect("status --config \"$1\"/inspector.yaml", 1, "admin.sock: ");
+    ck_assert_int_eq(unlink(path), 0);
+}
+END_TEST
+
 START_TEST(groups_and_metrics)
 {
     test_sm_block(&cluster.nodes[0].sm, true);
@@ -492,6 +526,7 @@ int main(void)
     tcase_add_test(tc, log_is_followed);
     tcase_add_test(tc, followers_go_away);
     tcase_add_test(tc, groups_and_metrics);
+    tcase_add_test(tc, nodes_of_a_configuration);
     tcase_add_test(tc, no_socket);
     tcase_add_test(tc, an_imposter);
     tcase_add_test(tc, stopping_under_inspection);

@@ -441,6 +441,71 @@ START_TEST(a_file_on_disk)
 }
 END_TEST
 
+/* What ab_config_each() says, one after another: "PATH=TEXT@LINE" or "@default" or "@KEY". */
+typedef struct said {
+    char text[8192];
+    size_t used;
+    size_t count, stop_after;
+} said;
+
+static bool say(void *arg, const ab_config_value *value)
+{
+    said *all = arg;
+    char from[64];
+    if (value->line > 0) {
+        snprintf(from, sizeof from, "%zu", value->line);
+    }
+    all->used += (size_t)snprintf(all->text + all->used, sizeof all->text - all->used, "%s=%s@%s\n",
+                                  value->path, value->text,
+                                  value->line > 0          ? from
+                                  : value->follows != NULL ? value->follows
+                                                           : "default");
+    return ++all->count != all->stop_after;
+}
+
+static void has(const said *all, const char *line)
+{
+    char whole[160];
+    snprintf(whole, sizeof whole, "%s\n", line);
+    ck_assert_msg(strstr(all->text, whole) != NULL, "no \"%s\" in\n%s", line, all->text);
+}
+
+START_TEST(values_and_where_they_come_from)
+{
+    said all = {.used = 0};
+    ab_config *config = parse(NODE "  queue_bytes: 2097152\n"
+                                   "  insecure: true\n"
+                                   "  write_level: local\n" PEERS "groups:\n"
+                                   "- {id: 1, name: a, members: [1, 2],\n"
+                                   "   read_level: session}\n"
+                                   "- {id: 2, name: b, backend: standalone}\n"
+                                   "application: {node: {queue_bytes: 1}}\n");
+    ck_assert_int_eq(ab_config_each(config, say, &all), AB_OK);
+    ck_assert_ptr_eq(strstr(all.text, "node.cluster=plant@2\nnode.node_id=1@3\nnode.data_dir=/d@4\n"),
+                     all.text);
+    has(&all, "node.queue_bytes=2MiB@5");
+    has(&all, "node.insecure=true@6");
+    has(&all, "node.write_level=local@7");
+    has(&all, "node.listen_host=@default");
+    has(&all, "node.block_bytes=384KiB@default");
+    has(&all, "node.durability=sync@default");
+    has(&all, "node.peers[0].node_id=2@9");
+    has(&all, "node.peers[0].host=b@9");
+    has(&all, "node.peers[1].port=0@default");
+    has(&all, "groups[0].members=1, 2@12");
+    has(&all, "groups[0].read_level=session@13");
+    has(&all, "groups[0].write_level=local@node.write_level");
+    has(&all, "groups[1].backend=standalone@14");
+    has(&all, "groups[1].members=@default");
+    ck_assert_int_eq(ab_config_each(NULL, say, &all), AB_EINVAL);
+    ck_assert_int_eq(ab_config_each(config, NULL, NULL), AB_EINVAL);
+    all = (said){.stop_after = 3};
+    ck_assert_int_eq(ab_config_each(config, say, &all), AB_OK);
+    ck_assert_uint_eq(all.count, 3);
+    ab_config_free(config);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("config");
@@ -459,6 +524,7 @@ int main(void)
     tcase_add_test(bad, mistakes_of_relations);
     tcase_add_test(bad, hostile_files_meet_bounds);
     tcase_add_test(bad, files_that_cannot_be_read);
+    tcase_add_test(bad, values_and_where_they_come_from);
     tcase_set_timeout(bad, 60);
     suite_add_tcase(suite, bad);
     SRunner *runner = srunner_create(suite);

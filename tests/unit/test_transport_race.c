@@ -54,7 +54,8 @@ static void cluster_start(cluster *c, uint64_t seed)
     for (unsigned started = 0; started < NODES;) {
         if (started == 0) {
             for (unsigned i = 0; i < NODES; i++) {
-                c->peers[i] = (ab_peer_config){i + 1, "127.0.0.1", node_free_port()};
+                c->peers[i] =
+                    (ab_peer_config){.node_id = i + 1, .host = "127.0.0.1", .port = node_free_port()};
             }
         }
         if (start_node(c, started) == AB_OK) {

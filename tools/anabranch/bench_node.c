@@ -48,7 +48,8 @@ static int open_node(struct child *child)
     for (uint32_t id = 1; id <= setup->load.nodes; id++) {
         if (id != setup->id) {
             bool dial = id < setup->id;
-            peers[count++] = (ab_peer_config){id, dial ? "127.0.0.1" : NULL, setup->ports[id - 1]};
+            peers[count++] = (ab_peer_config){
+                .node_id = id, .host = dial ? "127.0.0.1" : NULL, .port = setup->ports[id - 1]};
         }
     }
     ab_node_config_init(&config);

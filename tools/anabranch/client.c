@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The inspector's end of the admin protocol. What comes in is checked as if it came from a stranger. Main thread. */
+#define _GNU_SOURCE /* O_PATH */
 #include "tools/anabranch/client.h"
 #include "tools/anabranch/text.h"
 
@@ -11,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -18,18 +20,26 @@
 #define FRAME_HEADER 4u
 #define FRAME_MAX (1u << 20) /* a payload of 64 KiB is the largest thing in a row */
 
-int client_connect(const char *data_dir)
+bool client_is_socket(const char *data)
 {
-    int dir = open(data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir < 0) {
+    struct stat about;
+    return stat(data, &about) == 0 && S_ISSOCK(about.st_mode);
+}
+
+int client_connect(const char *data)
+{
+    bool direct = client_is_socket(data);
+    int place = open(data, direct ? O_PATH | O_CLOEXEC : O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (place < 0) {
         return -1;
     }
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     /* Through the descriptor: sockaddr_un holds no long paths. */
-    snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/admin.sock", dir);
+    snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d%s", place,
+             direct ? "" : "/admin.sock");
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     int error = fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) != 0 ? errno : 0;
-    close(dir);
+    close(place);
     if (error != 0 && fd >= 0) {
         close(fd);
         fd = -1;

@@ -5,8 +5,11 @@
 
 #include "tools/anabranch/source.h"
 
-/* Connects to DIR/admin.sock. @return descriptor, or -1 with errno */
-int client_connect(const char *data_dir);
+/* Connects to DIR/admin.sock, or to the socket itself. @return descriptor, or -1 with errno */
+int client_connect(const char *data);
+
+/* Whether it is a socket, and so no directory. */
+bool client_is_socket(const char *data);
 
 /* Sends the query, gives each row but hello and end to `fn`. @return code of the end; AB_EIO, AB_EPROTO, AB_ENOMEM;
  * AB_ECLOSED (the node hung up); AB_ETIMEDOUT (silent for `silence_ms`; -1: for ever) */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `anabranch config check`: whether configuration files can be used. Main thread. */
+/* `anabranch config`: whether configuration files can be used, and what is in effect. Main thread. */
 #include "tools/anabranch/cli.h"
+#include "tools/anabranch/table.h"
 #include "tools/anabranch/text.h"
 
 #include <inttypes.h>
@@ -35,18 +36,71 @@ static json_t *check(const char *path, bool json)
                      "message", json_text(message.text, strlen(message.text)));
 }
 
+static const char *const heads[] = {"KEY", "VALUE", "FROM"};
+
+/* The values of a file under way. */
+typedef struct showing {
+    const char *path;
+    table *table;   /* NULL: JSON */
+    json_t *values; /* NULL: table */
+} showing;
+
+static bool add_value(void *arg, const ab_config_value *value)
+{
+    showing *s = arg;
+    if (s->values != NULL) {
+        json_t *row = json_pack("{s:s, s:o, s:o, s:s?}", "key", value->path, "value",
+                                json_text(value->text, strlen(value->text)), "line",
+                                value->line > 0 ? json_integer((json_int_t)value->line) : json_null(),
+                                "follows", value->follows);
+        return json_array_append_new(s->values, row) == 0;
+    }
+    table_text(s->table, value->path);
+    table_text(s->table, value->text);
+    if (value->line > 0) {
+        table_format(s->table, "%s:%zu", s->path, value->line);
+    } else {
+        table_text(s->table, value->follows != NULL ? value->follows : "default");
+    }
+    return true;
+}
+
+/* Prints the effective values of a file. */
+static json_t *show(const char *path, bool json)
+{
+    ab_config *config;
+    ab_message message = {{0}};
+    showing s = {.path = path};
+    int code = ab_config_load(path, &config, &message);
+    if (code == AB_OK) {
+        s.values = json ? json_array() : NULL;
+        s.table = json ? NULL : table_new(heads, sizeof heads / sizeof heads[0]);
+        code = ab_config_each(config, add_value, &s);
+        ab_config_free(config);
+    }
+    if (code != AB_OK && !json) {
+        complain("%s", message.text[0] != '\0' ? message.text : ab_strerror(code));
+    } else if (!json) {
+        table_print(s.table, stdout);
+    }
+    table_free(s.table);
+    return json_pack("{s:o, s:s, s:o, s:o*}", "file", json_text(path, strlen(path)), "code",
+                     ab_error_name(code), "message", json_text(message.text, strlen(message.text)), "values",
+                     s.values);
+}
+
 extern const command command_config; /* below */
 
 static int run(int argc, char **argv)
 {
     options o;
-    if (argc > 1 && strcmp(argv[1], "--help") == 0) {
+    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
         help_command(&command_config, stdout);
         return EXIT_FINE;
     }
-    if (argc < 2 || strcmp(argv[1], "check") != 0) {
-        complain("config: %s: there is only `config check` (anabranch help config)",
-                 argc < 2 ? "no word" : argv[1]);
+    bool shows = argc > 1 && strcmp(argv[1], "show") == 0;
+    if (argc < 2 || (strcmp(argv[1], "check") != 0 && !shows)) {
+        complain("config: %s: it is check or show (anabranch help config)", argc < 2 ? "no word" : argv[1]);
         return EXIT_USAGE;
     }
     int result = options_read(&o, &command_config, argc - 1, argv + 1);
@@ -55,12 +109,13 @@ static int run(int argc, char **argv)
     }
     json_t *files = json_array();
     for (size_t i = 0; i < o.file_count; i++) {
-        json_t *file = check(o.files[i], o.json);
+        json_t *file = shows ? show(o.files[i], o.json) : check(o.files[i], o.json);
         result = row_good(file, "code") ? result : EXIT_WRONG;
         json_array_append_new(files, file);
     }
-    json_t *root = json_pack("{s:i, s:s, s:b, s:o}", "format", 1, "command", "config check", "ok",
-                             result == EXIT_FINE, "files", files);
+    json_t *root =
+        json_pack("{s:i, s:s, s:b, s:o}", "format", 1, "command", shows ? "config show" : "config check",
+                  "ok", result == EXIT_FINE, "files", files);
     if (root == NULL) {
         complain("out of memory");
         return EXIT_WRONG;
@@ -76,14 +131,19 @@ static int run(int argc, char **argv)
 
 const command command_config = {
     .name = "config",
-    .summary = "check configuration files, as the library reads them",
+    .summary = "check configuration files, or show what is in effect and where it comes from",
     .run = run,
-    .words = "check",
+    .words = "check show",
     .options = OPTION_FILES | OPTION_JSON,
-    .usage = "check FILE... [OPTION...]",
-    .about = "An error says FILE:LINE: KEY: what is wrong (what is allowed). The mapping `application:` is "
-             "left to\n"
-             "the program that uses the library.\n",
+    .usage = "check|show FILE... [OPTION...]",
+    .about =
+        "check reads files as the library does. An error says FILE:LINE: KEY: what is wrong (what is "
+        "allowed).\n"
+        "show prints every key with the value in effect and where that comes from: the line of the file, "
+        "the\n"
+        "default, or another key. The mapping `application:` is left to the program that uses the library.\n",
     .wrong = "a file cannot be used",
-    .examples = "anabranch config check /etc/anabranch/node.yaml\n",
+    .examples = "anabranch config check /etc/anabranch/node.yaml\n"
+                "anabranch config show node.yaml | grep -v default\n"
+                "anabranch config show node.yaml --json | jq '.files[].values[] | select(.line)'\n",
 };

@@ -12,9 +12,9 @@
 
 /* In the order in which help shows them. */
 static const option_text entries[] = {
-    {"data", "DIR", OPTION_NODES, "data directory of a node; may be given several times"},
+    {"data", "DIR", OPTION_NODES, "data directory or admin socket of a node; may be given several times"},
     {"config", "FILE", OPTION_NODES,
-     "a node's configuration, instead of its directory; may be given several times"},
+     "a node's configuration: it, and those of its peers that have `admin`; may be given several times"},
     {"group", "ID", OPTION_GROUP, "only this group"},
     {"all", NULL, OPTION_ALL, "every stream, not only those that are behind"},
     {"streams", NULL, OPTION_STREAMS, "also every stream of every group"},
@@ -115,6 +115,21 @@ static int add_data(options *o, const char *dir)
     return EXIT_FINE;
 }
 
+/* The peers whose data directory or socket the configuration names; those that are asked already only once. */
+static int add_peers(options *o, const ab_node_config *node)
+{
+    int result = EXIT_FINE;
+    for (size_t i = 0; i < node->peer_count && result == EXIT_FINE; i++) {
+        const char *admin = node->peers[i].admin;
+        bool known = admin == NULL || admin[0] == '\0';
+        for (size_t k = 0; k < o->data_count && !known; k++) {
+            known = strcmp(o->data[k], admin) == 0;
+        }
+        result = known ? EXIT_FINE : add_data(o, admin);
+    }
+    return result;
+}
+
 static int add_config(options *o, const char *path)
 {
     ab_message message;
@@ -127,7 +142,13 @@ static int add_config(options *o, const char *path)
         return EXIT_WRONG;
     }
     o->config_count++;
-    return add_data(o, ab_config_node(*config)->data_dir);
+    const ab_node_config *node = ab_config_node(*config);
+    bool known = false;
+    for (size_t i = 0; i < o->data_count && !known; i++) {
+        known = strcmp(o->data[i], node->data_dir) == 0;
+    }
+    int result = known ? EXIT_FINE : add_data(o, node->data_dir);
+    return result == EXIT_FINE ? add_peers(o, node) : result;
 }
 
 static int take_number(options *o, const char *name, const char *value, uint64_t *number)

@@ -19,6 +19,13 @@
 static void open_log(source *s, int connect_error)
 {
     ab_wal_options options = {.read_only = true};
+    if (client_is_socket(s->data_dir)) {
+        s->code = connect_error == ECONNREFUSED ? AB_ECLOSED : AB_EIO;
+        snprintf(s->message.text, sizeof s->message.text, "%s: %s", s->data_dir,
+                 connect_error == ECONNREFUSED ? "no node answers: it is not running"
+                                               : strerror(connect_error));
+        return;
+    }
     ab_wal_origin origin;
     s->code = ab_wal_open(s->data_dir, &options, &s->wal, &origin, &s->message);
     if (s->code == AB_OK) {
