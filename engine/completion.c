@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Tickets and the completion thread: the only thread on which callbacks of writes run. Sleeping writers
+/* Tickets and the completion thread: the only thread on which callbacks of writes run, and the log callback, which
+ * therefore may call the node: whoever has something to log holds who knows which locks. Sleeping writers
  * (ab_write_wait) are woken directly by whoever completes them. */
 #include "engine/engine.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
+
+#define LINES_MAX 1000u /* waiting for a log callback that is slow; more are counted and dropped */
 
 int ab_ticket_reserve(ab_ticket_list *list)
 {
@@ -139,6 +144,84 @@ static void expire(ab_node *node)
     pthread_rwlock_unlock(&node->registry);
 }
 
+/* Queues the line, if there is room. Holds the lock. */
+static void queue_line(ab_completions *self, ab_severity severity, const char *text)
+{
+    size_t size = strlen(text) + 1;
+    ab_log_line *line = self->line_count < LINES_MAX ? malloc(sizeof *line + size) : NULL;
+    if (line == NULL) {
+        self->lines_lost++;
+        return;
+    }
+    line->next = NULL;
+    line->severity = severity;
+    memcpy(line->text, text, size);
+    if (self->lines_tail != NULL) {
+        self->lines_tail->next = line;
+    } else {
+        self->lines = line;
+    }
+    self->lines_tail = line;
+    self->line_count++;
+}
+
+void ab_completions_line(ab_node *node, ab_severity severity, const char *text)
+{
+    ab_completions *self = &node->completions;
+    pthread_mutex_lock(&self->lock);
+    bool running = self->started;
+    if (running) {
+        queue_line(self, severity, text);
+        self->sleeping = false;
+    }
+    pthread_mutex_unlock(&self->lock);
+    if (running) {
+        pthread_cond_signal(&self->wake);
+    } else {
+        node->config.log(node->config.log_ctx, severity, text);
+    }
+}
+
+static void call_log(ab_node *node, ab_log_line *lines, uint32_t lost)
+{
+    while (lines != NULL) {
+        ab_log_line *next = lines->next;
+        node->config.log(node->config.log_ctx, lines->severity, lines->text);
+        free(lines);
+        lines = next;
+    }
+    if (lost > 0) {
+        char text[96];
+        snprintf(text, sizeof text, "%u log lines were lost: the log callback is too slow", lost);
+        node->config.log(node->config.log_ctx, AB_LOG_WARN, text);
+    }
+}
+
+/* Takes what is there and calls the user without the lock. @return false: there was nothing. Holds the lock. */
+static bool serve(ab_node *node)
+{
+    ab_completions *self = &node->completions;
+    ab_done *head = self->head;
+    ab_log_line *lines = self->lines;
+    uint32_t lost = self->lines_lost;
+    bool due = self->next_deadline <= ab_monotonic_ns();
+    if (head == NULL && lines == NULL && lost == 0 && !due) {
+        return false;
+    }
+    self->head = self->tail = NULL;
+    self->lines = self->lines_tail = NULL;
+    self->line_count = self->lines_lost = 0;
+    self->next_deadline = due ? AB_NEVER : self->next_deadline;
+    pthread_mutex_unlock(&self->lock);
+    complete(head);
+    call_log(node, lines, lost);
+    if (due) {
+        expire(node);
+    }
+    pthread_mutex_lock(&self->lock);
+    return true;
+}
+
 static void *completion_main(void *arg)
 {
     ab_node *node = arg;
@@ -146,22 +229,11 @@ static void *completion_main(void *arg)
     ab_thread_begin("ab-complete");
     pthread_mutex_lock(&self->lock);
     for (;;) {
-        ab_done *head = self->head;
-        self->head = self->tail = NULL;
-        bool due = self->next_deadline <= ab_monotonic_ns();
-        if (due) {
-            self->next_deadline = AB_NEVER;
-        }
-        if (head != NULL || due) {
-            pthread_mutex_unlock(&self->lock);
-            complete(head);
-            if (due) {
-                expire(node);
-            }
-            pthread_mutex_lock(&self->lock);
+        if (serve(node)) {
             continue;
         }
         if (self->stop) {
+            self->started = false; /* whoever logs from here on calls the callback himself */
             break;
         }
         self->sleeping = true;
@@ -172,31 +244,39 @@ static void *completion_main(void *arg)
     return NULL;
 }
 
-int ab_completions_start(ab_node *node)
+void ab_completions_init(ab_node *node)
 {
     ab_completions *self = &node->completions;
     pthread_mutex_init(&self->lock, NULL);
     ab_cond_init(&self->wake);
     self->next_deadline = AB_NEVER;
-    if (pthread_create(&self->thread, NULL, completion_main, node) != 0) {
-        return AB_ENOMEM;
-    }
-    self->started = true;
-    return AB_OK;
+}
+
+void ab_completions_free(ab_node *node)
+{
+    pthread_mutex_destroy(&node->completions.lock);
+    pthread_cond_destroy(&node->completions.wake);
+}
+
+int ab_completions_start(ab_node *node)
+{
+    ab_completions *self = &node->completions;
+    pthread_mutex_lock(&self->lock);
+    self->started = pthread_create(&self->thread, NULL, completion_main, node) == 0;
+    bool started = self->started;
+    pthread_mutex_unlock(&self->lock);
+    return started ? AB_OK : AB_ENOMEM;
 }
 
 void ab_completions_stop(ab_node *node)
 {
     ab_completions *self = &node->completions;
-    if (!self->started) {
-        return;
-    }
     pthread_mutex_lock(&self->lock);
+    bool started = self->started;
     self->stop = true;
     pthread_mutex_unlock(&self->lock);
-    pthread_cond_signal(&self->wake);
-    pthread_join(self->thread, NULL);
-    self->started = false;
-    pthread_mutex_destroy(&self->lock);
-    pthread_cond_destroy(&self->wake);
+    if (started) {
+        pthread_cond_signal(&self->wake);
+        pthread_join(self->thread, NULL);
+    }
 }

@@ -8,7 +8,8 @@
  *   core      (group)         the protocol core, the append position, what was sealed
  *   append    (group)         open block, queued blocks, tickets, hlc
  *   queues    (WAL, apply, reader, completion: one mutex each) and the cache's mutex: leaves
- * User code (state machines, completions, log callback) is called without any of them.
+ * User code (state machines, completions, log callback, listings) is called without any of them. Log lines are queued for the
+ * completion thread for that reason: ab_node_log() may be called with any lock held.
  */
 #ifndef ANABRANCH_ENGINE_ENGINE_H
 #define ANABRANCH_ENGINE_ENGINE_H
@@ -212,7 +213,14 @@ typedef struct ab_wal_thread {
     uint64_t commit_due; /* interval durability: when what the batch has must be committed */
 } ab_wal_thread;
 
-/** The completion thread. */
+/** A line on its way to the user's log callback. */
+typedef struct ab_log_line {
+    struct ab_log_line *next;
+    ab_severity severity;
+    char text[];
+} ab_log_line;
+
+/** The completion thread: completions of writes, and log lines. */
 typedef struct ab_completions {
     pthread_t thread;
     bool started;
@@ -221,6 +229,9 @@ typedef struct ab_completions {
     bool sleeping;
     bool stop;
     ab_done *head, *tail;
+    ab_log_line *lines, *lines_tail;
+    uint32_t line_count;
+    uint32_t lines_lost;
     uint64_t next_deadline; /* earliest deadline of a pending write; AB_NEVER */
 } ab_completions;
 
@@ -246,6 +257,12 @@ typedef struct ab_counters {
     atomic_ullong checkpoints, apply_retries, protocol_errors, refused_blocks;
 } ab_counters;
 
+/** Which store a peer was last seen with. Only the peer's dispatcher looks at it. */
+typedef struct ab_peer_store {
+    uint8_t id[16];
+    bool known;
+} ab_peer_store;
+
 struct ab_node {
     ab_node_config config; /* strings are owned */
     ab_budget budget;
@@ -254,6 +271,8 @@ struct ab_node {
     ab_transport *transport;
     struct ab_admin *admin;
     ab_cache cache;
+    ab_peer_store
+        *peer_stores; /* of config.peers, one each; read at open: dispatchers never read from disk */
     uint64_t opened_ns;
     uint64_t seed;
     uint64_t generation;   /* drawn at every start after which a tail may be missing */
@@ -273,7 +292,7 @@ struct ab_node {
     uint32_t apply_started;
     atomic_uint apply_next;
 
-    pthread_mutex_t message_lock; /* also serialises the log callback */
+    pthread_mutex_t message_lock;
     ab_message message;
     ab_counters counters;
     ab_latency latency; /* of writes, by block: see metrics.c */
@@ -294,7 +313,10 @@ uint64_t ab_wall_ms(void);
 /* group.c */
 ab_group *ab_group_get(ab_node *node, uint64_t id); /* takes a reference; NULL if there is none */
 bool ab_group_is_open(const ab_group *group);       /* recovered and not closing */
-bool ab_group_try_ref(ab_group *group);             /* false: the last reference is gone already */
+/* All open groups with a reference each, so that user code can be called without the registry. Waits for memory. */
+ab_group **ab_groups_take(ab_node *node, size_t *count);
+void ab_groups_release(ab_group **groups, size_t count);
+bool ab_group_try_ref(ab_group *group); /* false: the last reference is gone already */
 uint64_t ab_group_stop_deadline(const ab_node *node);
 uint64_t ab_group_patience(uint64_t deadline);
 void ab_group_ref(ab_group *group);
@@ -364,6 +386,7 @@ int ab_block_fetch(ab_group *group, ab_stream stream, uint64_t index, ab_block_h
 
 /* links.c */
 extern const ab_transport_callbacks ab_link_callbacks;
+int ab_links_load(ab_node *node);        /* before the links start. @return AB_OK, AB_ENOMEM */
 void ab_group_announce(ab_group *group); /* tells linked peers that the group is open here */
 void ab_group_retire(ab_group *group);   /* tells them that it is closed */
 int ab_group_send(ab_group *group, uint32_t peer, ab_bytes bytes);

@@ -80,15 +80,46 @@ ab_group *ab_group_find(ab_node *node, uint64_t id)
     return group;
 }
 
-void ab_group_list(ab_node *node, ab_group_fn fn, void *arg)
+ab_group **ab_groups_take(ab_node *node, size_t *count)
 {
-    pthread_rwlock_rdlock(&node->registry);
-    for (ab_group *group = node->groups; group != NULL; group = group->hh.next) {
-        if (ab_group_is_open(group) && !fn(arg, group)) {
+    ab_group **groups = NULL;
+    size_t room = 0;
+    for (;;) {
+        pthread_rwlock_rdlock(&node->registry);
+        size_t there = HASH_COUNT(node->groups);
+        if (there <= room) {
             break;
+        }
+        pthread_rwlock_unlock(&node->registry);
+        free(groups);
+        room = there + 8;
+        groups = ab_alloc_patiently(node, room * sizeof(ab_group *));
+    }
+    *count = 0;
+    for (ab_group *group = node->groups; group != NULL; group = group->hh.next) {
+        if (ab_group_is_open(group) && ab_group_try_ref(group)) {
+            groups[(*count)++] = group;
         }
     }
     pthread_rwlock_unlock(&node->registry);
+    return groups;
+}
+
+void ab_groups_release(ab_group **groups, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        ab_group_unref(groups[i]);
+    }
+    free(groups);
+}
+
+void ab_group_list(ab_node *node, ab_group_fn fn, void *arg)
+{
+    size_t count = 0;
+    ab_group **groups = ab_groups_take(node, &count);
+    for (size_t i = 0; i < count && fn(arg, groups[i]); i++) {
+    }
+    ab_groups_release(groups, count);
 }
 
 uint64_t ab_group_id(const ab_group *group)

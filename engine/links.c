@@ -205,24 +205,56 @@ static void ask_open(ab_group *group, ab_group_peer *peer)
     send_open(group, peer->node, true);
 }
 
+static ab_bytes store_key(uint32_t peer, char *key, size_t size)
+{
+    return (ab_bytes){key, (size_t)snprintf(key, size, AB_KEY_PEER "%u", peer)};
+}
+
+int ab_links_load(ab_node *node)
+{
+    size_t count = node->config.peer_count;
+    node->peer_stores = calloc(count + 1, sizeof *node->peer_stores);
+    if (node->peer_stores == NULL) {
+        return AB_ENOMEM;
+    }
+    for (size_t i = 0; i < count; i++) {
+        char key[64];
+        void *id = NULL;
+        size_t size = 0;
+        ab_bytes name = store_key(node->config.peers[i].node_id, key, sizeof key);
+        int code = ab_wal_state_get(node->wal, 0, name, &id, &size);
+        if (code == AB_OK && size == sizeof node->peer_stores[i].id) {
+            memcpy(node->peer_stores[i].id, id, size);
+            node->peer_stores[i].known = true;
+        }
+        free(id);
+    }
+    return AB_OK;
+}
+
 /* Remembers which store the peer has: another one under the same id means that its disk was replaced. */
 static void note_store(ab_node *node, uint32_t peer, const uint8_t store_id[16])
 {
-    char key[64];
-    int length = snprintf(key, sizeof key, AB_KEY_PEER "%u", peer);
-    ab_bytes name = {key, (size_t)length};
-    void *known = NULL;
-    size_t size = 0;
-    int code = ab_wal_state_get(node->wal, 0, name, &known, &size);
-    bool same = code == AB_OK && size == 16 && memcmp(known, store_id, 16) == 0;
-    if (code == AB_OK && !same) {
+    size_t i = 0;
+    while (i < node->config.peer_count && node->config.peers[i].node_id != peer) {
+        i++;
+    }
+    if (i == node->config.peer_count) {
+        return;
+    }
+    ab_peer_store *store = &node->peer_stores[i];
+    if (store->known && memcmp(store->id, store_id, sizeof store->id) == 0) {
+        return;
+    }
+    if (store->known) {
         ab_node_log(node, AB_LOG_WARN,
                     "node %u came back with another store: its data directory was replaced", peer);
     }
-    if (!same) {
-        ab_wal_thread_state(node, 0, name, (ab_bytes){store_id, 16}, false);
-    }
-    free(known);
+    char key[64];
+    memcpy(store->id, store_id, sizeof store->id);
+    store->known = true;
+    ab_wal_thread_state(node, 0, store_key(peer, key, sizeof key), (ab_bytes){store_id, sizeof store->id},
+                        false);
 }
 
 static void on_peer_up(void *ctx, uint32_t peer, const uint8_t store_id[16])

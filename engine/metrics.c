@@ -133,11 +133,9 @@ void ab_node_metrics(const ab_node *const_node, ab_metric_fn fn, void *arg)
     if (!walk.more) {
         return;
     }
-    pthread_rwlock_rdlock(&node->registry);
-    for (const ab_group *group = node->groups; group != NULL; group = group->hh.next) {
-        if (ab_group_is_open(group) && !group_metrics(group, fn, arg)) {
-            break;
-        }
+    size_t count = 0;
+    ab_group **groups = ab_groups_take(node, &count);
+    for (size_t i = 0; i < count && group_metrics(groups[i], fn, arg); i++) {
     }
-    pthread_rwlock_unlock(&node->registry);
+    ab_groups_release(groups, count);
 }

@@ -44,10 +44,10 @@ void ab_node_log(ab_node *node, ab_severity severity, const char *format, ...)
     if (severity >= AB_LOG_WARN) {
         memcpy(node->message.text, text, sizeof text);
     }
-    if (node->config.log != NULL && severity >= node->config.log_severity) {
-        node->config.log(node->config.log_ctx, severity, text);
-    }
     pthread_mutex_unlock(&node->message_lock);
+    if (node->config.log != NULL && severity >= node->config.log_severity) {
+        ab_completions_line(node, severity, text);
+    }
 }
 
 void ab_node_relieve(ab_node *node)
@@ -209,6 +209,10 @@ static int start_links(ab_node *node, ab_message *message)
                                  .queue_max_bytes = config->memory_budget / LINK_SHARE,
                                  .budget = &node->budget};
     memcpy(links.store_id, node->origin.store_id, sizeof links.store_id);
+    int code = ab_links_load(node);
+    if (code != AB_OK) {
+        return code;
+    }
     return ab_transport_start(&links, &ab_link_callbacks, node, &node->transport, message);
 }
 
@@ -237,7 +241,9 @@ static void free_node(ab_node *node)
         node->backends = entry->next;
         free(entry);
     }
+    free(node->peer_stores);
     ab_cache_free(&node->cache);
+    ab_completions_free(node);
     pthread_rwlock_destroy(&node->registry);
     pthread_mutex_destroy(&node->opening);
     pthread_mutex_destroy(&node->message_lock);
@@ -283,6 +289,7 @@ static ab_node *new_node(const ab_node_config *config)
     pthread_mutex_init(&node->opening, NULL);
     pthread_rwlock_init(&node->registry, NULL);
     pthread_mutex_init(&node->message_lock, NULL);
+    ab_completions_init(node);
     ab_cache_init(&node->cache, config->memory_budget / CACHE_SHARE);
     return node;
 }

@@ -66,17 +66,7 @@ void ab_group_get_status(const ab_group *const_group, ab_group_status *status)
     status->write_code = status->write_code == AB_OK ? log_code : status->write_code;
 }
 
-void ab_group_streams(const ab_group *const_group, ab_stream_status_fn fn, void *arg)
-{
-    ab_group *group = (ab_group *)const_group;
-    pthread_mutex_lock(&group->core_lock);
-    if (group->core != NULL) {
-        group->backend->streams(group->core, fn, arg);
-    }
-    pthread_mutex_unlock(&group->core_lock);
-}
-
-/* Rows copied out of the core, so that the lag is computed without its lock. */
+/* Rows copied out of the core, so that what is done with them is done without its lock. */
 typedef struct rows {
     ab_peer_status *peers;
     size_t peer_count, peer_capacity;
@@ -116,6 +106,20 @@ static bool take_stream(void *arg, const ab_stream_status *status)
     bool ok = add_row(&array, &into->stream_count, &into->stream_capacity, status, sizeof *status);
     into->streams = array;
     return ok;
+}
+
+void ab_group_streams(const ab_group *const_group, ab_stream_status_fn fn, void *arg)
+{
+    ab_group *group = (ab_group *)const_group;
+    rows all = {0};
+    pthread_mutex_lock(&group->core_lock);
+    if (group->core != NULL) {
+        group->backend->streams(group->core, take_stream, &all);
+    }
+    pthread_mutex_unlock(&group->core_lock);
+    for (size_t i = 0; i < all.stream_count && fn(arg, &all.streams[i]); i++) {
+    }
+    free(all.streams);
 }
 
 /* Age of the first entry that the peer has not confirmed. */

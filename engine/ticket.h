@@ -52,8 +52,13 @@ void ab_ticket_add(ab_ticket_list *list, const ab_ticket *ticket);
 void ab_ticket_list_free(ab_ticket_list *list);
 
 struct ab_node;
+void ab_completions_init(struct ab_node *node);
+void ab_completions_free(struct ab_node *node);
 int ab_completions_start(struct ab_node *node);
 void ab_completions_stop(struct ab_node *node);
+/** A line for the log callback. Any thread, also with locks held: the completion thread calls it; before that one runs, and
+ *  after, the caller itself does. */
+void ab_completions_line(struct ab_node *node, ab_severity severity, const char *text);
 /** Wakes the waiters of `done` and hands the rest to the completion thread, which frees it. */
 void ab_completions_push(struct ab_node *node, ab_done *done);
 /** A write with this deadline is pending: the completion thread looks after it in time. */

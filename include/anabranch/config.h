@@ -18,8 +18,11 @@
 extern "C" {
 #endif
 
-/** Receives log lines of a node. Called on any thread of the node, one call at a time; must not block for
- * long nor call back into the node. `text` has no newline and is borrowed for the call. */
+/** Receives log lines of a node, one call at a time and without any lock: on the completion thread, which it must not hold
+ * up for long; while ab_node_open() and ab_node_close() start and end that thread, on theirs. May call whatever does
+ * not block (as completions may, see group.h), but must not open or close groups or the node. Lines that come
+ * faster than it takes them are dropped beyond 1,000, and counted in a line. `text` has no newline and is borrowed for the
+ * call. */
 typedef void (*ab_log_fn)(void *ctx, ab_severity severity, const char *text);
 
 /** Another node of the cluster. */

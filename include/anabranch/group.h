@@ -9,6 +9,9 @@
  * closed, with AB_ECLOSED if its outcome is unknown. One that returns an error never calls back.
  *  - Completions run on the node's completion thread, one at a time: keep them short, never block in them.
  * Calling ab_write() from one is fine (with `wait_ms` 0).
+ *  - Callbacks (completions, log lines, the `fn` of listings and metrics) are called without locks of the library and may
+ * call whatever does not block: writes and reads with a completion, status, listings, messages. Not: opening and closing,
+ * and what says "not from callbacks".
  *  - Closing completes what is pending on the thread that closes, reads too.
  *  - A state machine's `open` must not open another group of the same node.
  *  - AB_ETIMEDOUT is not a refusal: the write is queued or stored here, and goes on.
@@ -191,8 +194,8 @@ typedef struct ab_group_status {
 
 AB_API void ab_group_get_status(const ab_group *group, ab_group_status *status);
 
-/** Streams of the group, and peers x streams, as the backend sees them (see backend.h). `fn` must not call
- * back into the group. */
+/** Streams of the group, and peers x streams, as the backend sees them (see backend.h). `fn` is called without
+ * locks; what it gets was copied before. */
 AB_API void ab_group_streams(const ab_group *group, ab_stream_status_fn fn, void *arg);
 
 /** One peer and stream with its lag. */
@@ -206,7 +209,8 @@ typedef struct ab_sync_status {
 typedef bool (*ab_sync_fn)(void *arg, const ab_sync_status *status);
 AB_API void ab_group_syncs(const ab_group *group, ab_sync_fn fn, void *arg);
 
-/** Calls `fn` for each open group of the node until it returns false. `fn` must not open or close groups. */
+/** Calls `fn` for each group of the node that was open when this was called, until it returns false. `fn` is called without
+ * locks, and `group` is valid for the call; it must not close groups. */
 typedef bool (*ab_group_fn)(void *arg, ab_group *group);
 AB_API void ab_group_list(ab_node *node, ab_group_fn fn, void *arg);
 

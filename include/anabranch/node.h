@@ -99,7 +99,8 @@ typedef struct ab_metric {
     uint32_t peer;  /**< 0: not of a peer */
 } ab_metric;
 
-/** Calls `fn` for each metric until it returns false. The values are read one by one, not at one instant. */
+/** Calls `fn` for each metric until it returns false. The values are read one by one, not at one instant. `fn` is called
+ * without locks: it may call whatever does not block. */
 typedef bool (*ab_metric_fn)(void *arg, const ab_metric *metric);
 AB_API void ab_node_metrics(const ab_node *node, ab_metric_fn fn, void *arg);
 

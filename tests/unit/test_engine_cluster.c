@@ -78,6 +78,49 @@ START_TEST(one_that_was_away_catches_up)
 }
 END_TEST
 
+static atomic_uint replaced;
+
+static void count_replaced(void *ctx, ab_severity severity, const char *text)
+{
+    test_log(ctx, severity, text);
+    atomic_fetch_add(&replaced, strstr(text, "came back with another store") != NULL);
+}
+
+static void tune_replaced(ab_node_config *config)
+{
+    config->log = count_replaced;
+}
+
+/* It is noticed once by each of the others, also by one that was down meanwhile. */
+START_TEST(a_replaced_disk_is_noticed)
+{
+    cluster.tune = tune_replaced;
+    open_all();
+    write_everywhere("w", 5);
+    expect_equal(15);
+    for (size_t i = 0; i < cluster.count; i++) {
+        ck_assert_int_eq(test_cluster_close(&cluster, i), AB_OK);
+    }
+    open_all(); /* the same ones: nothing to say */
+    write_everywhere("x", 5);
+    expect_equal(30);
+    ck_assert_uint_eq(atomic_load(&replaced), 0);
+    ck_assert_int_eq(test_cluster_close(&cluster, 1), AB_OK);
+    ck_assert_int_eq(test_cluster_close(&cluster, 2), AB_OK);
+    test_remove(cluster.nodes[1].dir);
+    test_directory(cluster.nodes[1].dir, sizeof cluster.nodes[1].dir);
+    ck_assert_int_eq(test_cluster_open(&cluster, 1), AB_OK);
+    ck_assert_int_eq(test_cluster_open(&cluster, 2), AB_OK);
+    ck_assert_int_eq(test_write_range(cluster.nodes[1].group, "y", 0, 1), AB_OK);
+    ck_assert(test_sm_wait(&cluster.nodes[0].sm, 31, WAIT_MS));
+    ck_assert(test_sm_wait(&cluster.nodes[2].sm, 31, WAIT_MS));
+    for (size_t i = 0; i < cluster.count; i++) { /* all lines are out */
+        ck_assert_int_eq(test_cluster_close(&cluster, i), AB_OK);
+    }
+    ck_assert_uint_eq(atomic_load(&replaced), 2);
+}
+END_TEST
+
 START_TEST(everybody_restarts)
 {
     open_all();
@@ -341,6 +384,7 @@ int main(void)
     tcase_add_test(tcase, all_writes_reach_all);
     tcase_add_test(tcase, one_that_was_away_catches_up);
     tcase_add_test(tcase, everybody_restarts);
+    tcase_add_test(tcase, a_replaced_disk_is_noticed);
     tcase_add_test(tcase, lost_directory_starts_a_new_epoch);
     tcase_add_test(tcase, interval_durability_replicates);
     tcase_add_test(tcase, logs_are_trimmed);

@@ -168,6 +168,87 @@ START_TEST(what_cannot_be_read_holds_up_its_stream_only)
 }
 END_TEST
 
+/* Everything that may be called from a callback, from each kind of callback that is not a completion. */
+
+static atomic_uint lines_seen;
+static atomic_uint rows_seen;
+
+static bool see_stream(void *arg, const ab_stream_status *status)
+{
+    ab_group_status group;
+    ab_group_get_status(arg, &group);
+    atomic_fetch_add(&rows_seen, status->logged > 0);
+    return true;
+}
+
+static bool see_sync(void *arg, const ab_sync_status *status)
+{
+    ab_group_status group;
+    ab_group_get_status(arg, &group);
+    atomic_fetch_add(&rows_seen, status->peer.peer > 0);
+    return true;
+}
+
+static bool see_group(void *arg, ab_group *group)
+{
+    ab_node_status status;
+    ab_node_get_status(arg, &status);
+    ab_group_streams(group, see_stream, group);
+    ab_group_syncs(group, see_sync, group);
+    ck_assert_ptr_eq(ab_group_find(arg, ab_group_id(group)), group);
+    ck_assert_int_eq(ab_write(group, "from a callback", 15, NULL, NULL, NULL), AB_OK);
+    return true;
+}
+
+static bool see_metric(void *arg, const ab_metric *metric)
+{
+    ab_node_status status;
+    if (metric->group != 0) {
+        ab_node_get_status(arg, &status);
+    }
+    return true;
+}
+
+static void look_around(ab_node *node)
+{
+    ab_message message;
+    ab_node_message(node, &message);
+    ab_node_metrics(node, see_metric, node);
+    ab_group_list(node, see_group, node);
+}
+
+static void log_and_look(void *ctx, ab_severity severity, const char *text)
+{
+    test_node *node = ctx;
+    test_log(ctx, severity, text);
+    if (strstr(text, "the log refuses more of our stream") != NULL) { /* said under the lock of the core */
+        look_around(node->node);
+        atomic_fetch_add(&lines_seen, 1);
+    }
+}
+
+static void look_at_lines(ab_node_config *config)
+{
+    config->log = log_and_look;
+}
+
+START_TEST(callbacks_may_call_the_node)
+{
+    ab_write_result result;
+    ab_bytes payload = {"x", 1};
+    cluster.tune = look_at_lines;
+    open_all();
+    look_around(cluster.nodes[0].node);
+    ck_assert_int_eq(test_write_range(cluster.nodes[0].group, "a", 0, 3), AB_OK);
+    refuse(0, 1, 1);
+    ck_assert_int_eq(ab_write_wait(cluster.nodes[0].group, &payload, 1, NULL, &result), AB_ECORRUPT);
+    ck_assert_int_eq(test_write_range(cluster.nodes[0].group, "b", 0, 3), AB_OK);
+    expect_entries(1, 8); /* one was written by each look around */
+    ck_assert_uint_eq(atomic_load(&lines_seen), 1);
+    ck_assert_uint_ge(atomic_load(&rows_seen), 2);
+}
+END_TEST
+
 static void start_standalone(void)
 {
     cluster.count = 1;
@@ -198,6 +279,7 @@ int main(void)
     tcase_add_test(tc, writes_go_on_in_a_new_stream);
     tcase_add_test(tc, a_log_that_takes_nothing_closes_the_group);
     tcase_add_test(tc, what_cannot_be_read_holds_up_its_stream_only);
+    tcase_add_test(tc, callbacks_may_call_the_node);
     tcase_add_test(tc, standalone_goes_on_in_a_new_stream);
     tcase_set_timeout(tc, 90);
     suite_add_tcase(suite, tc);
