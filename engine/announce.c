@@ -174,7 +174,10 @@ void ab_batch_refuse(ab_node *node, ab_batch *batch, size_t failed, int code)
     }
     ab_node_log(node, AB_LOG_ERROR, "group %llu, stream %u.%u: the log could not %s: %s",
                 (unsigned long long)op->group, op->stream.node, op->stream.epoch,
-                op->type == AB_WAL_TRIM ? "trim: it stays as long as it is" : "store small state", why.text);
+                op->type == AB_WAL_TRIM     ? "trim: it stays as long as it is"
+                : op->type == AB_WAL_FORGET ? "forget it: it stays until the next start"
+                                            : "store small state",
+                why.text);
     if (op->type == AB_WAL_TRIM) {
         ab_batch_skip_trim(batch, op);
     } else {

@@ -27,6 +27,11 @@ static void list_runnable(ab_apply_thread *self, ab_group *group)
     }
 }
 
+void ab_apply_drop(ab_group *group, uint32_t node, uint32_t epoch)
+{
+    ab_apply_push(group, (ab_stream){node, epoch}, 0, 0);
+}
+
 void ab_apply_push(ab_group *group, ab_stream stream, uint64_t first, uint64_t last)
 {
     ab_apply_thread *self = group->apply_thread;
@@ -274,7 +279,9 @@ static void finish_work(ab_apply_thread *self, const work *done, int code, uint6
         atomic_fetch_sub_explicit(&group->apply_blocks, 1, memory_order_relaxed);
         group->apply_backoff_ms = 0;
         group->apply_after = 0;
-        plan_checkpoint(self, group, bytes);
+        if (finished->first != 0) {
+            plan_checkpoint(self, group, bytes);
+        }
     } else if (done->item != NULL) {
         uint64_t twice = group->apply_backoff_ms * 2;
         group->apply_backoff_ms = twice == 0 ? RETRY_MIN_MS : twice < RETRY_MAX_MS ? twice : RETRY_MAX_MS;

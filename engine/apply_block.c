@@ -137,6 +137,10 @@ int ab_apply_item_run(ab_apply_thread *self, ab_group *group, const ab_apply_ite
 {
     ab_block_header header = {0};
     ab_buf *buf = NULL;
+    if (item->first == 0) {
+        ab_marks_drop(&group->applied, item->stream.node, item->stream.epoch);
+        return AB_OK;
+    }
     int code = ab_block_fetch(group, item->stream, item->first, &header, &buf);
     if (code == AB_OK) {
         *bytes = buf->size;

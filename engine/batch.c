@@ -7,6 +7,8 @@
 /* Blocks of one stream that one commit trims at most. Twice what a commit usually adds to a stream, and a little: keeps
  * pace with writers without one long stall (DESIGN: trimming a few in each commit made appends faster). */
 #define TRIM_LIMIT 32u
+/* Blocks of a stream to be forgotten that one commit removes at most: few are left once it was trimmed. */
+#define FORGET_LIMIT 256u
 
 static int grow(void **array, size_t *capacity, size_t need, size_t size)
 {
@@ -104,8 +106,12 @@ static int add_contents(ab_batch *batch)
 {
     int code = AB_OK;
     for (const ab_state_put *put = batch->state_head; put != NULL && code == AB_OK; put = put->next) {
-        ab_wal_op op = {.type = put->value_size == 0 ? AB_WAL_DEL_STATE : AB_WAL_PUT_STATE,
+        ab_wal_op op = {.type = put->forget != NULL    ? AB_WAL_FORGET
+                                : put->value_size == 0 ? AB_WAL_DEL_STATE
+                                                       : AB_WAL_PUT_STATE,
                         .group = put->group,
+                        .stream = put->stream,
+                        .limit = put->forget != NULL ? FORGET_LIMIT : 0,
                         .key = {put->bytes, put->key_size},
                         .data = {put->bytes + put->key_size, put->value_size}};
         code = add_op(batch, &op);
@@ -187,20 +193,45 @@ void ab_batch_skip_trim(ab_batch *batch, const ab_wal_op *op)
     }
 }
 
+void ab_batch_forgotten(ab_batch *batch)
+{
+    for (const ab_state_put *put = batch->state_head; put != NULL; put = put->next) {
+        for (size_t i = 0; put->forget != NULL && i < batch->op_count; i++) {
+            const ab_wal_op *op = &batch->ops[i];
+            if (op->type != AB_WAL_FORGET || op->key.data != put->bytes) {
+                continue;
+            }
+            if (op->done == op->limit) {
+                ab_wal_thread_forget(put->forget, put->stream, put->keep);
+            } else {
+                ab_apply_drop(put->forget, put->stream.node, put->keep);
+            }
+        }
+    }
+}
+
+/* Without a value that could not be stored no stream of its group may be forgotten: the next start does it. */
+static bool is_dropped(const ab_state_put *put, const ab_wal_op *op)
+{
+    return put->bytes == op->key.data ||
+           (op->type != AB_WAL_FORGET && put->forget != NULL && put->group == op->group);
+}
+
 void ab_batch_drop_state(ab_batch *batch, const ab_wal_op *op)
 {
-    ab_state_put *before = NULL;
-    ab_state_put *put = batch->state_head;
-    while (put != NULL && put->bytes != op->key.data) {
-        before = put;
-        put = put->next;
+    const ab_wal_op dropped = *op;
+    ab_state_put **link = &batch->state_head;
+    batch->state_tail = NULL;
+    while (*link != NULL) {
+        ab_state_put *put = *link;
+        if (is_dropped(put, &dropped)) {
+            *link = put->next;
+            ab_state_put_free(put);
+        } else {
+            batch->state_tail = put;
+            link = &put->next;
+        }
     }
-    if (put == NULL) {
-        return;
-    }
-    *(before != NULL ? &before->next : &batch->state_head) = put->next;
-    batch->state_tail = batch->state_tail == put ? before : batch->state_tail;
-    free(put);
 }
 
 void ab_batch_clear(ab_batch *batch)
@@ -212,7 +243,7 @@ void ab_batch_clear(ab_batch *batch)
     while (batch->state_head != NULL) {
         ab_state_put *put = batch->state_head;
         batch->state_head = put->next;
-        free(put);
+        ab_state_put_free(put);
     }
     while (batch->refused_head != NULL) {
         ab_refused *refused = batch->refused_head;

@@ -47,9 +47,12 @@ int ab_batch_add_trimming(ab_batch *batch, ab_group *group);
 int ab_batch_build(ab_batch *batch, bool trims_only);
 /* Notes how far the trims of a commit came and lets go of groups with nothing left to trim. */
 void ab_batch_trimmed(ab_node *node, ab_batch *batch);
+/* Goes on with what of the streams to be forgotten a commit left; tells the apply threads of the others. */
+void ab_batch_forgotten(ab_batch *batch);
 /* Gives up trimming what `op` could not trim, until the safe index has moved on. */
 void ab_batch_skip_trim(ab_batch *batch, const ab_wal_op *op);
-void ab_batch_drop_state(ab_batch *batch, const ab_wal_op *op); /* the value that `op` was to store */
+void ab_batch_drop_state(ab_batch *batch,
+                         const ab_wal_op *op); /* the value that `op` was to store, or the stream */
 /* Drops blocks and state, keeps the memory and the groups to trim. */
 void ab_batch_clear(ab_batch *batch);
 void ab_batch_free(ab_batch *batch);

@@ -128,6 +128,27 @@ static void do_persist(ab_group *group, const ab_action *action)
     ab_wal_thread_state(group->node, group->id, name, action->data, false);
 }
 
+/* The record of the stream goes, and with it what it knew of the clock; and nobody trims it any more. */
+static void do_forget(ab_group *group, const ab_action *action)
+{
+    if (atomic_load(&group->closing)) {
+        return; /* the next start sees that it is folded */
+    }
+    pthread_mutex_lock(&group->append_lock);
+    uint64_t hlc = group->hlc;
+    pthread_mutex_unlock(&group->append_lock);
+    ab_wal_thread_state(group->node, group->id, (ab_bytes){AB_KEY_HLC, sizeof AB_KEY_HLC - 1},
+                        (ab_bytes){&hlc, sizeof hlc}, false);
+    ab_wal_thread_forget(group, action->mark.stream, (uint32_t)action->first);
+    size_t kept = 0;
+    for (size_t i = 0; i < group->trim_count; i++) {
+        if (ab_stream_compare(group->trims[i].upto.stream, action->mark.stream) != 0) {
+            group->trims[kept++] = group->trims[i];
+        }
+    }
+    group->trim_count = kept;
+}
+
 /* AB_ACT_LOG and AB_ACT_REPAIR name the block that came with this step. */
 static void do_log(const ab_group *group, const ab_action *action)
 {
@@ -174,6 +195,9 @@ static void carry_out(ab_group *group, const ab_action *action, follow_up *later
         break;
     case AB_ACT_REPORT:
         do_report(group, action);
+        break;
+    case AB_ACT_FORGET:
+        do_forget(group, action);
         break;
     }
 }

@@ -75,7 +75,10 @@ typedef struct ab_state_put {
     uint64_t group;
     size_t key_size;
     size_t value_size; /* 0: delete */
-    uint8_t bytes[];   /* key, value */
+    ab_group *forget;  /* not a value: the log forgets `stream` of this group; holds a reference; else NULL */
+    ab_stream stream;
+    uint32_t keep;   /* the lowest epoch of its origin whose mark the state machine still gets */
+    uint8_t bytes[]; /* key, value */
 } ab_state_put;
 
 /** How far a stream of a group may be trimmed, until the log thread gets to it. */
@@ -88,7 +91,7 @@ typedef struct ab_trim_target {
 typedef struct ab_apply_item {
     struct ab_apply_item *next;
     ab_stream stream;
-    uint64_t first;
+    uint64_t first; /* 0: no block; marks of the stream's node below its epoch leave the frontier */
     uint64_t last;
 } ab_apply_item;
 
@@ -358,6 +361,9 @@ bool ab_wal_thread_dirty(ab_group *group, bool waits);
 void ab_wal_thread_turn(ab_node *node);
 void ab_wal_thread_incoming(ab_incoming *incoming);
 void ab_wal_thread_state(ab_node *node, uint64_t group, ab_bytes key, ab_bytes value, bool soon);
+/* The log forgets a stream, after the small state given before. */
+void ab_wal_thread_forget(ab_group *group, ab_stream stream, uint32_t keep);
+void ab_state_put_free(ab_state_put *put);
 void ab_wal_thread_trim(ab_group *group); /* takes a reference */
 void ab_incoming_free(ab_incoming *incoming);
 
@@ -366,6 +372,8 @@ int ab_apply_start(ab_node *node);
 int ab_apply_stop(ab_node *node); /* AB_ETIMEDOUT: a thread is stuck in user code */
 void ab_apply_attach(ab_group *group);
 void ab_apply_push(ab_group *group, ab_stream stream, uint64_t first, uint64_t last);
+/* From now on the frontier that goes to the state machine has no marks of the node's epochs below `epoch`. */
+void ab_apply_drop(ab_group *group, uint32_t node, uint32_t epoch);
 void ab_apply_job(ab_group *group, struct ab_read_job *job);
 int ab_apply_detach(ab_group *group, uint64_t deadline); /* last checkpoint; AB_ETIMEDOUT if stuck */
 

@@ -93,15 +93,8 @@ static void lazy_locked(ab_wal_thread *self, uint64_t delay)
     }
 }
 
-void ab_wal_thread_state(ab_node *node, uint64_t group, ab_bytes key, ab_bytes value, bool soon)
+static void add_state(ab_wal_thread *self, ab_state_put *put, bool soon)
 {
-    ab_wal_thread *self = &node->log;
-    ab_state_put *put = ab_alloc_patiently(node, sizeof *put + key.size + value.size);
-    *put = (ab_state_put){.group = group, .key_size = key.size, .value_size = value.size};
-    memcpy(put->bytes, key.data, key.size);
-    if (value.size > 0) {
-        memcpy(put->bytes + key.size, value.data, value.size);
-    }
     pthread_mutex_lock(&self->lock);
     if (self->state_tail != NULL) {
         self->state_tail->next = put;
@@ -111,6 +104,33 @@ void ab_wal_thread_state(ab_node *node, uint64_t group, ab_bytes key, ab_bytes v
     self->state_tail = put;
     lazy_locked(self, soon ? 0 : LAZY_NS);
     pthread_mutex_unlock(&self->lock);
+}
+
+void ab_wal_thread_state(ab_node *node, uint64_t group, ab_bytes key, ab_bytes value, bool soon)
+{
+    ab_state_put *put = ab_alloc_patiently(node, sizeof *put + key.size + value.size);
+    *put = (ab_state_put){.group = group, .key_size = key.size, .value_size = value.size};
+    memcpy(put->bytes, key.data, key.size);
+    if (value.size > 0) {
+        memcpy(put->bytes + key.size, value.data, value.size);
+    }
+    add_state(&node->log, put, soon);
+}
+
+void ab_wal_thread_forget(ab_group *group, ab_stream stream, uint32_t keep)
+{
+    ab_state_put *put = ab_alloc_patiently(group->node, sizeof *put);
+    *put = (ab_state_put){.group = group->id, .forget = group, .stream = stream, .keep = keep};
+    ab_group_ref(group);
+    add_state(&group->node->log, put, false);
+}
+
+void ab_state_put_free(ab_state_put *put)
+{
+    if (put->forget != NULL) {
+        ab_group_unref(put->forget);
+    }
+    free(put);
 }
 
 void ab_wal_thread_trim(ab_group *group)
@@ -403,6 +423,7 @@ static void finish_round(ab_node *node, ab_batch *batch, int code, uint64_t flus
         ab_announce_durable(node, batch);
         ab_announce_refusals(node, batch);
         ab_batch_trimmed(node, batch);
+        ab_batch_forgotten(batch);
     }
     bool lost = code != AB_OK && batch->announced > 0;
     ab_batch_clear(batch);
@@ -547,7 +568,7 @@ void ab_wal_thread_drain(ab_node *node)
     while (self->state_head != NULL) {
         ab_state_put *put = self->state_head;
         self->state_head = put->next;
-        free(put);
+        ab_state_put_free(put);
     }
     while (self->incoming_head != NULL) {
         ab_incoming *incoming = self->incoming_head;

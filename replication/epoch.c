@@ -2,6 +2,7 @@
 /* Which epoch a member writes in. Pure functions, any thread. */
 #include "replication/epoch.h"
 
+#include "replication/folds.h"
 #include "replication/frontier.h"
 #include <string.h>
 
@@ -36,10 +37,10 @@ static uint64_t last_in_log(const ab_core_init *init, ab_stream stream)
     return 0;
 }
 
-/* The highest epoch of ours that log or state machine has. */
+/* The highest epoch of ours that log or state machine has or that was folded away. */
 static uint32_t highest_seen(const ab_core_init *init)
 {
-    uint32_t seen = 0;
+    uint32_t seen = ab_folds_stored(init, init->self);
     for (size_t i = 0; i < init->stream_count; i++) {
         ab_stream stream = init->streams[i].stream;
         seen = stream.node == init->self && stream.epoch > seen ? stream.epoch : seen;
@@ -70,7 +71,7 @@ int ab_epoch_choose(const ab_core_init *init, uint32_t *epoch, bool *kept)
     }
     uint32_t seen = highest_seen(init);
     ab_stream stream = {init->self, stored};
-    *kept = init->tail_safe && stored != 0 && stored >= seen &&
+    *kept = init->tail_safe && stored != 0 && stored >= seen && stored > ab_folds_stored(init, init->self) &&
             ab_frontier_get(init->applied, stream) <= last_in_log(init, stream);
     if (*kept) {
         *epoch = stored;

@@ -120,6 +120,18 @@ int ab_marks_copy(ab_marks *marks, ab_frontier other)
     return AB_OK;
 }
 
+void ab_marks_drop(ab_marks *marks, uint32_t node, uint32_t epoch)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < marks->count; i++) {
+        ab_stream stream = marks->marks[i].stream;
+        if (stream.node != node || stream.epoch >= epoch) {
+            marks->marks[kept++] = marks->marks[i];
+        }
+    }
+    marks->count = kept;
+}
+
 ab_frontier ab_marks_view(const ab_marks *marks)
 {
     return (ab_frontier){marks->marks, marks->count};

@@ -37,6 +37,9 @@ int ab_marks_merge(ab_marks *marks, ab_frontier other);
 /** Becomes a copy of `other`; unchanged on error. @return as ab_marks_reserve() */
 int ab_marks_copy(ab_marks *marks, ab_frontier other);
 
+/** Removes the marks of the node's streams below `epoch`. */
+void ab_marks_drop(ab_marks *marks, uint32_t node, uint32_t epoch);
+
 /** View, until the marks change. */
 ab_frontier ab_marks_view(const ab_marks *marks);
 

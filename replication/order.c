@@ -10,6 +10,7 @@ void ab_order_free(ab_order *order)
 {
     free(order->streams);
     free(order->ring);
+    ab_folds_free(&order->folds);
     memset(order, 0, sizeof *order);
 }
 
@@ -78,6 +79,29 @@ int ab_order_add(ab_order *order, ab_order_stream *stream)
     order->count++;
     stream->ended = AB_NEVER;
     return AB_OK;
+}
+
+void ab_order_remove(ab_order *order, const ab_order_stream *stream)
+{
+    size_t position = lower_bound(order, stream->stream);
+    order->count--;
+    memmove(&order->streams[position], &order->streams[position + 1],
+            (order->count - position) * sizeof(ab_order_stream *));
+}
+
+bool ab_order_is_over(const ab_order *order, const ab_order_stream *stream)
+{
+    uint64_t end = stream->ended;
+    if (stream->last != end || stream->durable != end || stream->checkpointed < end ||
+        stream->applied < end || stream->given < end) {
+        return false;
+    }
+    for (uint32_t i = 0; i < order->ring_count; i++) {
+        if (order->ring[(order->ring_start + i) % AB_ORDER_GIVEN].stream == stream) {
+            return false;
+        }
+    }
+    return stream->held_count == 0 && stream->load_at == 0 && stream->bad_first == 0 && !stream->ignored;
 }
 
 void ab_order_open(ab_order_stream *stream, const ab_stream_state *state)
@@ -255,7 +279,7 @@ static bool dep_holds(const ab_order *order, ab_mark dep)
 {
     const ab_order_stream *on = ab_order_find(order, dep.stream);
     if (on == NULL) {
-        return order->force;
+        return order->force || ab_folds_hold(&order->folds, dep.stream);
     }
     uint64_t need = dep.index < on->ended ? dep.index : on->ended;
     if (order->force && need > on->last) {
@@ -399,8 +423,10 @@ uint64_t ab_order_deadline(const ab_order *order)
 bool ab_order_has_applied(const ab_order *order, ab_frontier frontier)
 {
     for (size_t i = 0; i < frontier.count; i++) {
-        const ab_order_stream *stream = ab_order_find(order, frontier.marks[i].stream);
-        if (stream == NULL || stream->applied < frontier.marks[i].index) {
+        ab_mark mark = frontier.marks[i];
+        const ab_order_stream *stream = ab_order_find(order, mark.stream);
+        bool applied = stream != NULL ? stream->applied >= mark.index : ab_folds_cover(&order->folds, mark);
+        if (!applied) {
             return false;
         }
     }

@@ -16,6 +16,7 @@
 #ifndef ANABRANCH_REPLICATION_ORDER_H
 #define ANABRANCH_REPLICATION_ORDER_H
 
+#include "replication/folds.h"
 #include <anabranch/backend.h>
 
 #define AB_ORDER_HELD 128u                   /* infos held per stream */
@@ -69,6 +70,7 @@ typedef struct ab_order {
     ab_order_stream **streams; /* sorted */
     uint32_t count;
     uint32_t capacity;
+    ab_folds folds;       /* old streams that are no longer among them */
     ab_order_given *ring; /* of AB_ORDER_GIVEN; NULL while nothing is given */
     uint32_t ring_start;
     uint32_t ring_count;
@@ -88,6 +90,12 @@ ab_order_stream *ab_order_find(const ab_order *order, ab_stream stream);
 
 /** Adds a stream (zeroed but for `stream`, allocated by the caller). @return AB_OK, AB_ENOMEM, AB_ETOOBIG */
 int ab_order_add(ab_order *order, ab_order_stream *stream);
+
+/** Takes a stream out; the caller clears and frees it. Nothing of it may be with the state machine. */
+void ab_order_remove(ab_order *order, const ab_order_stream *stream);
+
+/** Whether the stream has ended, and log and state machine have all of it for good. */
+bool ab_order_is_over(const ab_order *order, const ab_order_stream *stream);
 
 /** Sets a stream from what the log has when the group is opened. */
 void ab_order_open(ab_order_stream *stream, const ab_stream_state *state);

@@ -88,7 +88,10 @@ typedef enum ab_wal_op_type {
     AB_WAL_TRIM = 4,
     /** Put `data` in the place of a damaged or missing block (repair): first and last must agree with its neighbours
      * and with the chain as far as those are sound. A sound block is never replaced; the same one counts as done */
-    AB_WAL_REPLACE_BLOCK = 5
+    AB_WAL_REPLACE_BLOCK = 5,
+    /** Remove what is left of `stream`, sound or not: its blocks, at most `limit` of them, and, when none is left, its
+     * record: then the log does not know it any more. `done` gets the number of blocks. No error if it is not there */
+    AB_WAL_FORGET = 7
 } ab_wal_op_type;
 
 typedef struct ab_wal_op {
@@ -99,7 +102,7 @@ typedef struct ab_wal_op {
     uint32_t limit;
     ab_bytes key;
     ab_bytes data;
-    uint32_t done;       /**< out, TRIM: blocks deleted; less than `limit` means: nothing left to trim */
+    uint32_t done; /**< out, TRIM and FORGET: blocks deleted; less than `limit` means: nothing left to do */
     uint64_t done_index; /**< out, TRIM: the stream's base now */
 } ab_wal_op;
 

@@ -311,6 +311,27 @@ static int trim(commit *c, ab_wal_op *op)
     return code;
 }
 
+/* Blocks go by their keys, whatever their contents: nobody will read them again. */
+static int forget(commit *c, ab_wal_op *op)
+{
+    neighbours n = {.first = 0};
+    int code = AB_OK;
+    op->done = 0;
+    while (op->done < op->limit && (code = look(c, op->group, op->stream, 0, 0, &n)) == AB_OK) {
+        code = block_delete(c, op->group, op->stream, &n);
+        if (code != AB_OK) {
+            return code;
+        }
+        op->done++;
+    }
+    if (code != AB_ENOTFOUND) {
+        return code;
+    }
+    c->changed = true;
+    return lmdb_fails(c, ab_wal_txn_record_del(c->wal, c->txn, op->group, op->stream),
+                      "remove a stream's record");
+}
+
 /* What is known for sure of the block before a place. */
 typedef struct before_it {
     bool known;
@@ -419,6 +440,8 @@ static int carry_out(commit *c, ab_wal_op *op)
         return trim(c, op);
     case AB_WAL_REPLACE_BLOCK:
         return replace_block(c, op);
+    case AB_WAL_FORGET:
+        return forget(c, op);
     default:
         return ab_wal_fail(c->wal, AB_EINVAL, "unknown operation %d", (int)op->type);
     }

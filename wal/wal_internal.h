@@ -105,6 +105,7 @@ int ab_wal_txn_state_del(ab_wal *wal, MDB_txn *txn, uint64_t group, ab_bytes nam
 int ab_wal_txn_record_get(ab_wal *wal, MDB_txn *txn, uint64_t group, ab_stream stream, ab_wal_record *record);
 int ab_wal_txn_record_put(ab_wal *wal, MDB_txn *txn, uint64_t group, ab_stream stream,
                           const ab_wal_record *record);
+int ab_wal_txn_record_del(ab_wal *wal, MDB_txn *txn, uint64_t group, ab_stream stream);
 
 /* Calls `bad` with the group of every value that does not match its checksum, until it returns false. */
 int ab_wal_state_sums(ab_wal *wal, ab_wal_group_fn bad, void *arg);

@@ -98,6 +98,13 @@ int ab_wal_txn_record_put(ab_wal *wal, MDB_txn *txn, uint64_t group, ab_stream s
                                 (ab_bytes){data, sizeof(data)});
 }
 
+int ab_wal_txn_record_del(ab_wal *wal, MDB_txn *txn, uint64_t group, ab_stream stream)
+{
+    uint8_t name[AB_WAL_STREAM_NAME];
+    ab_wal_stream_name(name, stream);
+    return ab_wal_txn_state_del(wal, txn, group, (ab_bytes){name, sizeof(name)});
+}
+
 int ab_wal_state_get(ab_wal *wal, uint64_t group, ab_bytes key, void **data, size_t *size)
 {
     MDB_txn *txn;

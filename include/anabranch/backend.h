@@ -175,7 +175,12 @@ typedef enum ab_action_type {
                  of the block before and `term`; `code` AB_OK, or why writes are refused now */
     AB_ACT_READ_DONE = 11, /**< the read `ticket` may run (`code` AB_OK) or not */
     AB_ACT_REPORT =
-        12 /**< tell the operator: `severity`, `code`, `mark`, `peer` (0: none), `data` is the text */
+        12, /**< tell the operator: `severity`, `code`, `mark`, `peer` (0: none), `data` is the text */
+    AB_ACT_FORGET =
+        16 /**< the stream `mark.stream` is over: once everything that earlier AB_ACT_PERSIST gave is kept,
+                          or in the same commit, the log forgets it with all that is left of it; after
+                          that commit the frontier that goes to the state machine loses the marks of the same origin's
+                          epochs below `first` */
 } ab_action_type;
 
 typedef struct ab_action {

@@ -124,12 +124,14 @@ static void destroy(void *opaque)
         free(mm->peers[i].syncs);
         ab_marks_free(&mm->peers[i].marks);
         ab_marks_free(&mm->peers[i].pending);
+        ab_folds_free(&mm->peers[i].folds);
     }
     free(mm->peers);
     ab_order_free(&mm->order);
     ab_reads_free(&mm->reads);
     ab_marks_free(&mm->carried);
     ab_marks_free(&mm->sealing);
+    ab_marks_free(&mm->left);
     free(mm);
 }
 
@@ -164,7 +166,7 @@ static int make_peers(ab_mm *mm, const ab_core_init *init)
         mm->peers[mm->peer_count++] = (ab_mm_peer){.node = init->members[i].node,
                                                    .position = (uint8_t)i,
                                                    .active = init->members[i].state == AB_MEMBER_ACTIVE,
-                                                   .hello_at = AB_NEVER};
+                                                   .word_at = AB_NEVER};
     }
     return AB_OK;
 }
@@ -173,6 +175,9 @@ static int load_streams(ab_mm *mm, const ab_core_init *init)
 {
     ab_mm_stream *stream = NULL;
     for (size_t i = 0; i < init->stream_count; i++) {
+        if (ab_folds_has(&mm->order.folds, init->streams[i].stream)) {
+            continue;
+        }
         int code = ab_mm_stream_of(mm, init->streams[i].stream, &stream);
         if (code != AB_OK) {
             return code;
@@ -182,6 +187,9 @@ static int load_streams(ab_mm *mm, const ab_core_init *init)
         stream->accepted_hash = stream->o.last_hash;
     }
     for (size_t i = 0; i < init->applied.count; i++) {
+        if (ab_folds_has(&mm->order.folds, init->applied.marks[i].stream)) {
+            continue;
+        }
         int code = ab_mm_stream_of(mm, init->applied.marks[i].stream, &stream);
         if (code != AB_OK) {
             return code;
@@ -201,6 +209,8 @@ static int load_epoch(ab_mm *mm, const ab_core_init *init)
         code = ab_mm_stream_of(mm, (ab_stream){init->self, epoch}, &mm->current);
     }
     mm->seen_epoch = epoch;
+    mm->certain =
+        mm->kept || !init->tail_safe; /* in doubt at the next start, too, unless this one is kept by then */
     return code;
 }
 
@@ -226,6 +236,9 @@ static int create(const ab_core_init *init, void **core)
     mm->trim_at = mm->again_at = mm->stuck_at = AB_NEVER;
     int code = make_peers(mm, init);
     if (code == AB_OK) {
+        code = ab_folds_load(&mm->order.folds, init, &mm->left);
+    }
+    if (code == AB_OK) {
         code = load_streams(mm, init);
     }
     if (code == AB_OK) {
@@ -246,10 +259,11 @@ static void peer_up(ab_mm *mm, ab_mm_peer *peer, uint64_t now)
     peer->up = true;
     peer->full = false;
     peer->owe_full = true;
-    peer->hello_ms = mm->retry_min_ms;
-    peer->hello_at = AB_NEVER;
+    peer->word_ms = mm->retry_min_ms;
+    peer->word_at = AB_NEVER;
     peer->heard = now;
     peer->gossip_at = now;
+    ab_mm_tell_again(mm, peer);
     ab_mm_forgive(mm, peer);
 }
 
@@ -257,7 +271,7 @@ static void peer_down(ab_mm *mm, ab_mm_peer *peer)
 {
     uint64_t others = ~ab_mm_bit(peer);
     peer->up = peer->full = peer->owe_full = peer->ask = false;
-    peer->hello_at = AB_NEVER;
+    peer->word_at = AB_NEVER;
     ab_mm_sync_down(peer);
     for (uint32_t i = 0; i < mm->order.count; i++) {
         ab_mm_stream *stream = ab_mm_at(mm, i);
@@ -327,7 +341,8 @@ static void know_deps(ab_mm *mm, const ab_block_info *block)
 {
     for (size_t i = 0; mm->causal && i < block->dep_count; i++) {
         ab_mm_stream *stream = ab_mm_find(mm, block->deps[i].stream);
-        if (stream == NULL && ab_mm_stream_of(mm, block->deps[i].stream, &stream) == AB_OK) {
+        if (stream == NULL && !ab_folds_has(&mm->order.folds, block->deps[i].stream) &&
+            ab_mm_stream_of(mm, block->deps[i].stream, &stream) == AB_OK) {
             ab_mm_spread(mm, stream);
         }
     }
@@ -378,7 +393,7 @@ static void durable(ab_mm *mm, ab_mm_stream *stream, uint64_t index, uint64_t no
     }
     ab_mm_spread(mm, stream);
     stream->gossip &= ~stream->confirm;
-    ab_mm_settle(mm);
+    ab_mm_settle(mm, now);
     ab_mm_trim_soon(mm, now);
 }
 
@@ -388,6 +403,9 @@ static int loaded(ab_mm *mm, ab_mm_stream *stream, const ab_event *event, uint64
     bool order = stream->o.load_at != 0 && event->mark.index == stream->o.load_at;
     if (probe) {
         ab_mm_probed(stream, event);
+    }
+    if (stream->o.ended != AB_NEVER) {
+        ab_mm_trim_soon(mm, now); /* it may have been what held up the end of an old stream */
     }
     for (size_t i = 0; i < event->block_count; i++) {
         ab_mm_learn(stream, &event->blocks[i]);
@@ -403,9 +421,10 @@ static int stream_event(ab_mm *mm, const ab_event *event, uint64_t now, ab_actio
     if (with_block && event->block == NULL) {
         return AB_EINVAL;
     }
-    ab_mm_stream *stream = ab_mm_find(mm, with_block ? event->block->stream : event->mark.stream);
-    if (stream == NULL) {
-        return AB_EINVAL;
+    ab_stream name = with_block ? event->block->stream : event->mark.stream;
+    ab_mm_stream *stream = ab_mm_find(mm, name);
+    if (stream == NULL) { /* the driver may be late with answers about one that is folded */
+        return ab_folds_has(&mm->order.folds, name) ? AB_OK : AB_EINVAL;
     }
     switch (event->type) {
     case AB_EV_LOGGED:
@@ -455,7 +474,7 @@ static int take(ab_mm *mm, const ab_event *event, uint64_t now, ab_actions *acti
     switch (event->type) {
     case AB_EV_START:
         mm->started = true;
-        ab_mm_settle(mm);
+        ab_mm_settle(mm, now);
         return AB_OK;
     case AB_EV_TIMER:
         return AB_OK;

@@ -13,6 +13,9 @@ static int announce(ab_mm *mm, ab_actions *actions)
     if (code == AB_OK) {
         code = ab_order_report_gaps(&mm->order, actions);
     }
+    if (code == AB_OK) {
+        code = ab_folds_push_left(&mm->order.folds, &mm->left, actions);
+    }
     mm->announced = code == AB_OK;
     return code;
 }
@@ -45,7 +48,7 @@ static int start_new(ab_mm *mm, ab_actions *actions)
         return code;
     }
     mm->current = stream;
-    mm->kept = false;
+    mm->kept = mm->certain = false;
     mm->seen_epoch = epoch;
     mm->new_epoch = false;
     ab_marks_clear(&mm->carried);
@@ -89,13 +92,16 @@ static uint64_t end_of(const ab_mm *mm, const ab_mm_stream *stream)
     if (!stream->own || stream == mm->current || stream->sealed > stream->o.last) {
         return AB_NEVER;
     }
+    if (stream->closed) {
+        return stream->accepted;
+    }
     uint64_t end = stream->accepted; /* what is fetched back counts from when it is on its way into the log */
     for (uint32_t i = 0; i < mm->peer_count; i++) {
         const ab_mm_peer *peer = &mm->peers[i];
         uint64_t has = ab_marks_get(&peer->marks, stream->o.stream);
         uint64_t pending = ab_marks_get(&peer->pending, stream->o.stream);
-        if (!peer->met) {
-            return AB_NEVER;
+        if (!peer->met || ab_folds_has(&peer->folds, stream->o.stream)) {
+            return AB_NEVER; /* not heard; or it knew the end, and whether we have all is looked at elsewhere */
         }
         has = pending > has ? pending : has;
         if ((stream->diverged & ab_mm_bit(peer)) != 0) {
@@ -109,7 +115,7 @@ static uint64_t end_of(const ab_mm *mm, const ab_mm_stream *stream)
 /* An old stream of ours ends where the longest log of it ends, once every member was heard of it since we started: nobody
  * writes to it, and it reaches nobody but through us. Entries beyond, that some block may depend on, are lost for
  * good, and the others need not wait for them. */
-void ab_mm_settle(ab_mm *mm)
+void ab_mm_settle(ab_mm *mm, uint64_t now)
 {
     for (uint32_t i = 0; i < mm->order.count; i++) {
         ab_mm_stream *stream = ab_mm_at(mm, i);
@@ -117,6 +123,7 @@ void ab_mm_settle(ab_mm *mm)
         if (stream->own && end != stream->o.ended) {
             stream->o.ended = end;
             ab_mm_spread(mm, stream);
+            ab_mm_trim_soon(mm, now);
         }
     }
 }

@@ -27,7 +27,7 @@ static int prepare(ab_mm *mm, ab_mm_peer *peer, const ab_mm_message *message, ui
     uint32_t own = 0;
     while (ab_mm_next_have(message, &offset, &have)) {
         ab_mm_stream *stream = NULL;
-        if (have.stream.node != mm->self) {
+        if (have.stream.node != mm->self || ab_folds_has(&mm->order.folds, have.stream)) {
             continue;
         }
         own += have.accepted > have.durable;
@@ -40,6 +40,9 @@ static int prepare(ab_mm *mm, ab_mm_peer *peer, const ab_mm_message *message, ui
         }
     }
     int code = ab_marks_reserve(&peer->marks, peer->marks.count + message->have_count);
+    if (code == AB_OK) {
+        code = ab_mm_prepare_folds(mm, peer, message);
+    }
     return code == AB_OK && own > 0 ? ab_marks_reserve(&peer->pending, peer->pending.count + own) : code;
 }
 
@@ -51,14 +54,22 @@ static void take_own(ab_mm_peer *peer, const ab_mm_have *have)
 
 static void take_one(ab_mm *mm, ab_mm_peer *peer, const ab_mm_have *have, bool back, uint64_t now)
 {
+    uint64_t bit = ab_mm_bit(peer);
     ab_mark mark = {have->stream, have->durable};
+    if (ab_folds_has(&mm->order.folds, have->stream)) {
+        if ((have->flags & AB_MM_TELL) != 0) {
+            ab_mm_owe_fold(mm, peer, have->stream.node);
+        }
+        return;
+    }
     (void)(back ? ab_marks_set(&peer->marks, mark) : ab_marks_raise(&peer->marks, mark));
     if (have->stream.node == mm->self) {
         take_own(peer, have);
     }
     bool final = (have->flags & AB_MM_ENDED) != 0 && have->stream.node == peer->node;
+    bool over = (have->flags & AB_MM_OVER) != 0;
     ab_mm_stream *stream = ab_mm_find(mm, have->stream);
-    if (stream == NULL && final) {
+    if (stream == NULL && (final || over)) {
         (void)ab_mm_stream_of(mm, have->stream, &stream); /* something may come to depend on it */
     }
     if (stream == NULL) {
@@ -67,9 +78,16 @@ static void take_one(ab_mm *mm, ab_mm_peer *peer, const ab_mm_have *have, bool b
     if (!ab_mm_same_history(stream, have->durable, have->hash)) {
         ab_mm_diverge(mm, peer, stream, have->durable, true);
     }
-    if (final && stream->accepted <= have->accepted && stream->o.last <= have->accepted) {
+    over &= (stream->diverged & bit) == 0;
+    bool fits = stream->accepted <= have->accepted && stream->o.last <= have->accepted;
+    if ((final || (over && !stream->own && !stream->closed)) && fits) {
         stream->o.ended = have->accepted;
     }
+    stream->over |= over ? bit : 0;
+    stream->sure |= over && fits;
+    mm->new_epoch |= over && stream == mm->current; /* our disk went back: we were done with it */
+    stream->tell &= (have->flags & AB_MM_SEEN) != 0 ? ~bit : UINT64_MAX;
+    stream->confirm |= (have->flags & AB_MM_TELL) != 0 ? bit : 0;
     ab_mm_confirmed(mm, peer, stream, have->durable, back, now);
 }
 
@@ -77,6 +95,7 @@ static void take_one(ab_mm *mm, ab_mm_peer *peer, const ab_mm_have *have, bool b
 static void forget_missing(ab_mm *mm, ab_mm_peer *peer, const ab_mm_message *message, uint64_t now)
 {
     ab_marks_clear(&peer->pending);
+    ab_mm_forget_folds(mm, peer);
     size_t offset = 0;
     ab_mm_have have = {.stream = {0, 0}};
     bool more = ab_mm_next_have(message, &offset, &have);
@@ -109,15 +128,17 @@ int ab_mm_take_have(ab_mm *mm, ab_mm_peer *peer, const ab_mm_message *message, u
     if (first_full) {
         forget_missing(mm, peer, message, now);
         peer->full = peer->met = true;
-        peer->hello_at = AB_NEVER;
+        peer->word_at = now;
+        peer->word_ms = mm->retry_min_ms;
     }
     size_t offset = 0;
     ab_mm_have have;
     while (ab_mm_next_have(message, &offset, &have)) {
         take_one(mm, peer, &have, first_full, now);
     }
+    ab_mm_take_folds(mm, peer, message, now);
     peer->owe_full |= (message->flags & AB_MM_ASK) != 0;
-    ab_mm_settle(mm);
+    ab_mm_settle(mm, now);
     ab_mm_wants_wake(mm, peer, first_full, now);
     ab_mm_trim_soon(mm, now);
     return AB_OK;
@@ -125,7 +146,16 @@ int ab_mm_take_have(ab_mm *mm, ab_mm_peer *peer, const ab_mm_message *message, u
 
 /* Sending */
 
-static ab_mm_have have_of(const ab_mm *mm, const ab_mm_stream *stream)
+static uint32_t flags_of(const ab_mm_stream *stream, const ab_mm_peer *peer)
+{
+    uint64_t bit = ab_mm_bit(peer);
+    uint32_t flags = stream->own && stream->o.ended != AB_NEVER ? AB_MM_ENDED : 0;
+    flags |= stream->finished ? AB_MM_OVER : 0;
+    flags |= (stream->over & bit) != 0 ? AB_MM_SEEN : 0;
+    return flags | (peer->full && stream->finished && (stream->tell & bit) != 0 ? AB_MM_TELL : 0);
+}
+
+static ab_mm_have have_of(const ab_mm *mm, const ab_mm_stream *stream, const ab_mm_peer *peer)
 {
     uint64_t accepted = stream == mm->current ? stream->o.last : stream->accepted;
     accepted = ab_mm_may_show(mm, stream) ? accepted : 0;
@@ -135,42 +165,98 @@ static ab_mm_have have_of(const ab_mm *mm, const ab_mm_stream *stream)
                         .durable = stream->o.durable,
                         .hash = stream->o.durable == stream->o.last ? stream->o.last_hash : 0,
                         .accepted = accepted > stream->o.durable ? accepted : stream->o.durable,
-                        .flags = ended ? AB_MM_ENDED : 0};
+                        .flags = flags_of(stream, peer)};
 }
 
-static bool is_named(const ab_mm_stream *stream, uint64_t bit, bool full, bool gossip)
+/* What a HAVE is to name: everything; what is owed; also what changed; also what the peer is to know is over here. */
+typedef struct naming {
+    uint64_t bit;
+    bool full;
+    bool gossip;
+    bool tell;
+} naming;
+
+static bool is_named(const ab_mm_stream *stream, naming n)
 {
-    return full || (stream->confirm & bit) != 0 || (gossip && (stream->gossip & bit) != 0);
+    return n.full || (stream->confirm & n.bit) != 0 || (n.gossip && (stream->gossip & n.bit) != 0) ||
+           (n.tell && (stream->tell & n.bit) != 0);
 }
 
-static int send_have(ab_mm *mm, ab_mm_peer *peer, bool full, bool gossip, ab_actions *actions)
+static bool is_fold_named(const ab_fold *fold, const ab_mm_peer *peer, naming n)
 {
-    uint64_t bit = ab_mm_bit(peer);
-    uint32_t count = 0;
+    const ab_fold *theirs = ab_folds_find(&peer->folds, fold->node);
+    bool known = fold->epoch != 0 || (theirs != NULL && theirs->epoch != 0);
+    return (n.full && known) || (fold->owe & n.bit) != 0 || (n.tell && (fold->tell & n.bit) != 0);
+}
+
+static void count_named(const ab_mm *mm, const ab_mm_peer *peer, naming n, uint32_t *streams, uint32_t *folds)
+{
+    *streams = *folds = 0;
     for (uint32_t i = 0; i < mm->order.count; i++) {
-        count += is_named(ab_mm_at(mm, i), bit, full, gossip);
+        *streams += is_named(ab_mm_at(mm, i), n);
     }
-    uint8_t *data = malloc(AB_MM_MESSAGE_BYTES + (size_t)count * AB_MM_HAVE_BYTES);
-    if (data == NULL) {
-        return AB_ENOMEM;
+    for (uint32_t i = 0; i < mm->order.folds.count; i++) {
+        *folds += is_fold_named(&mm->order.folds.items[i], peer, n);
     }
-    uint32_t flags = (full ? AB_MM_FULL : 0) | (full && (!peer->full || peer->ask) ? AB_MM_ASK : 0);
-    size_t size = ab_mm_encode_have_begin(flags, count, data);
+}
+
+static size_t encode_named(const ab_mm *mm, const ab_mm_peer *peer, naming n, uint32_t folds, uint8_t *data)
+{
+    size_t size = 0;
     for (uint32_t i = 0; i < mm->order.count; i++) {
-        if (is_named(ab_mm_at(mm, i), bit, full, gossip)) {
-            ab_mm_have have = have_of(mm, ab_mm_at(mm, i));
+        if (is_named(ab_mm_at(mm, i), n)) {
+            ab_mm_have have = have_of(mm, ab_mm_at(mm, i), peer);
             size += ab_mm_encode_have(&have, data + size);
         }
     }
+    if (folds > 0) {
+        size += ab_mm_encode_folds_begin(folds, data + size);
+    }
+    for (uint32_t i = 0; i < mm->order.folds.count; i++) {
+        if (is_fold_named(&mm->order.folds.items[i], peer, n)) {
+            ab_mm_folded folded = ab_mm_folded_of(&mm->order.folds.items[i], peer);
+            size += ab_mm_encode_folded(&folded, data + size);
+        }
+    }
+    return size;
+}
+
+static void note_sent(ab_mm *mm, ab_mm_peer *peer, naming n, uint64_t now)
+{
+    for (uint32_t i = 0; i < mm->order.count; i++) {
+        ab_mm_stream *stream = ab_mm_at(mm, i);
+        if (is_named(stream, n)) {
+            stream->confirm &= ~n.bit;
+            stream->gossip &= ~n.bit;
+        }
+    }
+    for (uint32_t i = 0; i < mm->order.folds.count; i++) {
+        mm->order.folds.items[i].owe &= ~n.bit;
+    }
+    if (n.tell) {
+        peer->word_at = now + ab_mm_jitter(mm, peer->word_ms);
+        peer->word_ms = ab_mm_double(mm, peer->word_ms);
+    }
+}
+
+static int send_have(ab_mm *mm, ab_mm_peer *peer, naming n, uint64_t now, ab_actions *actions)
+{
+    uint32_t count = 0;
+    uint32_t folds = 0;
+    count_named(mm, peer, n, &count, &folds);
+    uint8_t *data =
+        malloc(AB_MM_MESSAGE_BYTES + (size_t)count * AB_MM_HAVE_BYTES + (size_t)folds * AB_MM_FOLDED_BYTES);
+    if (data == NULL) {
+        return AB_ENOMEM;
+    }
+    uint32_t flags = (n.full ? AB_MM_FULL : 0) | (n.full && (!peer->full || peer->ask) ? AB_MM_ASK : 0);
+    size_t size = ab_mm_encode_have_begin(flags, count, folds > 0, data);
+    size += encode_named(mm, peer, n, folds, data + size);
     ab_action message = {.type = AB_ACT_MESSAGE, .peer = peer->node, .data = {data, size}};
     int code = ab_actions_push(actions, &message);
     free(data);
-    for (uint32_t i = 0; code == AB_OK && i < mm->order.count; i++) {
-        ab_mm_stream *stream = ab_mm_at(mm, i);
-        if (is_named(stream, bit, full, gossip)) {
-            stream->confirm &= ~bit;
-            stream->gossip &= ~bit;
-        }
+    if (code == AB_OK) {
+        note_sent(mm, peer, n, now);
     }
     return code;
 }
@@ -181,12 +267,16 @@ static uint64_t named_bits(const ab_mm *mm, bool gossip)
     for (uint32_t i = 0; i < mm->order.count; i++) {
         bits |= gossip ? ab_mm_at(mm, i)->gossip : ab_mm_at(mm, i)->confirm;
     }
+    for (uint32_t i = 0; !gossip && i < mm->order.folds.count; i++) {
+        bits |= mm->order.folds.items[i].owe;
+    }
     return bits;
 }
 
 static int send_full(ab_mm *mm, ab_mm_peer *peer, uint64_t now, ab_actions *actions)
 {
-    int code = send_have(mm, peer, true, true, actions);
+    naming all = {ab_mm_bit(peer), true, true, ab_mm_has_to_tell(mm, peer)};
+    int code = send_have(mm, peer, all, now, actions);
     if (code != AB_OK) {
         return code;
     }
@@ -195,10 +285,9 @@ static int send_full(ab_mm *mm, ab_mm_peer *peer, uint64_t now, ab_actions *acti
         stream->diverged_tell |= stream->diverged & ab_mm_bit(peer); /* the word of it may have got lost */
     }
     peer->owe_full = peer->ask = false;
-    peer->hello_at = AB_NEVER;
     if (!peer->full) {
-        peer->hello_at = now + ab_mm_jitter(mm, peer->hello_ms);
-        peer->hello_ms = ab_mm_double(mm, peer->hello_ms);
+        peer->word_at = now + ab_mm_jitter(mm, peer->word_ms);
+        peer->word_ms = ab_mm_double(mm, peer->word_ms);
     }
     return AB_OK;
 }
@@ -208,15 +297,16 @@ int ab_mm_pump_have(ab_mm *mm, ab_mm_peer *peer, uint64_t now, ab_actions *actio
     if (!peer->up) {
         return AB_OK;
     }
-    if (peer->owe_full || (!peer->full && now >= peer->hello_at)) {
+    if (peer->owe_full || (!peer->full && now >= peer->word_at)) {
         return send_full(mm, peer, now, actions);
     }
     uint64_t bit = ab_mm_bit(peer);
     bool gossip = now >= peer->gossip_at && (named_bits(mm, true) & bit) != 0;
-    if (!gossip && (named_bits(mm, false) & bit) == 0) {
+    bool tell = now >= peer->word_at && ab_mm_has_to_tell(mm, peer);
+    if (!gossip && !tell && (named_bits(mm, false) & bit) == 0) {
         return AB_OK;
     }
-    int code = send_have(mm, peer, false, gossip, actions);
+    int code = send_have(mm, peer, (naming){bit, false, gossip, tell}, now, actions);
     if (code == AB_OK && gossip) {
         peer->gossip_at = now + mm->gossip_ms * AB_MM_MS;
     }
@@ -229,5 +319,6 @@ uint64_t ab_mm_have_deadline(const ab_mm *mm, const ab_mm_peer *peer)
         return AB_NEVER;
     }
     uint64_t gossip = (named_bits(mm, true) & ab_mm_bit(peer)) != 0 ? peer->gossip_at : AB_NEVER;
-    return gossip < peer->hello_at ? gossip : peer->hello_at;
+    bool word = !peer->full || ab_mm_has_to_tell(mm, peer);
+    return word && peer->word_at < gossip ? peer->word_at : gossip;
 }

@@ -16,10 +16,12 @@ enum {
     KEY_FIRST = 3,
     KEY_LAST = 4,
     KEY_HASH = 5,
-    KEY_HAVES = 6
+    KEY_HAVES = 6,
+    KEY_FOLDS = 7
 };
 
 #define HAVE_FIELDS 6u
+#define FOLDED_FIELDS 6u
 #define DEPTH_MAX 8u
 #define KEYS_MAX 32u
 
@@ -61,12 +63,12 @@ size_t ab_mm_encode(const ab_mm_message *message, uint8_t *data)
     return to.size;
 }
 
-size_t ab_mm_encode_have_begin(uint32_t flags, uint32_t count, uint8_t *data)
+size_t ab_mm_encode_have_begin(uint32_t flags, uint32_t count, bool folds, uint8_t *data)
 {
     writer to = {data, 0};
     msgpack_packer packer;
     msgpack_packer_init(&packer, &to, write_bytes);
-    msgpack_pack_map(&packer, 3);
+    msgpack_pack_map(&packer, folds ? 4 : 3);
     put_uint(&packer, KEY_KIND, AB_MM_HAVE);
     put_uint(&packer, KEY_FLAGS, flags);
     msgpack_pack_int(&packer, KEY_HAVES);
@@ -86,6 +88,31 @@ size_t ab_mm_encode_have(const ab_mm_have *have, uint8_t *data)
     msgpack_pack_uint64(&packer, have->hash);
     msgpack_pack_uint64(&packer, have->accepted);
     msgpack_pack_uint32(&packer, have->flags);
+    return to.size;
+}
+
+size_t ab_mm_encode_folds_begin(uint32_t folds, uint8_t *data)
+{
+    writer to = {data, 0};
+    msgpack_packer packer;
+    msgpack_packer_init(&packer, &to, write_bytes);
+    msgpack_pack_int(&packer, KEY_FOLDS);
+    msgpack_pack_array(&packer, folds);
+    return to.size;
+}
+
+size_t ab_mm_encode_folded(const ab_mm_folded *folded, uint8_t *data)
+{
+    writer to = {data, 0};
+    msgpack_packer packer;
+    msgpack_packer_init(&packer, &to, write_bytes);
+    msgpack_pack_array(&packer, FOLDED_FIELDS);
+    msgpack_pack_uint32(&packer, folded->node);
+    msgpack_pack_uint32(&packer, folded->epoch);
+    msgpack_pack_uint64(&packer, folded->total);
+    msgpack_pack_uint64(&packer, folded->hash);
+    msgpack_pack_uint32(&packer, folded->heard);
+    msgpack_pack_uint32(&packer, folded->flags);
     return to.size;
 }
 
@@ -282,6 +309,44 @@ static bool take_haves(reader *from, ab_mm_message *message)
     return true;
 }
 
+static bool take_folded(reader *from, ab_mm_folded *folded)
+{
+    uint64_t fields = 0;
+    if (!take_array(from, &fields) || fields < FOLDED_FIELDS || fields > KEYS_MAX ||
+        !take_u32(from, &folded->node) || !take_u32(from, &folded->epoch) ||
+        !take_uint(from, &folded->total) || !take_uint(from, &folded->hash) ||
+        !take_u32(from, &folded->heard) || !take_u32(from, &folded->flags)) {
+        return false;
+    }
+    for (uint64_t i = FOLDED_FIELDS; i < fields; i++) {
+        if (!skip_object(from)) {
+            return false;
+        }
+    }
+    return folded->node != 0 && folded->epoch < UINT32_MAX; /* some epoch must follow */
+}
+
+static bool take_folds(reader *from, ab_mm_message *message)
+{
+    uint64_t count = 0;
+    if (!take_array(from, &count) || count > AB_MARKS_MAX) {
+        return false;
+    }
+    message->folds = from->data + from->offset;
+    message->fold_count = (uint32_t)count;
+    size_t start = from->offset;
+    ab_mm_folded before = {0};
+    for (uint64_t i = 0; i < count; i++) {
+        ab_mm_folded folded = {0};
+        if (!take_folded(from, &folded) || folded.node <= before.node) {
+            return false;
+        }
+        before = folded;
+    }
+    message->folds_size = from->offset - start;
+    return true;
+}
+
 static bool take_value(reader *from, uint64_t key, ab_mm_message *message)
 {
     uint64_t kind = 0;
@@ -305,6 +370,8 @@ static bool take_value(reader *from, uint64_t key, ab_mm_message *message)
         return take_uint(from, &message->hash);
     case KEY_HAVES:
         return take_haves(from, message);
+    case KEY_FOLDS:
+        return take_folds(from, message);
     default:
         return skip_object(from);
     }
@@ -360,6 +427,16 @@ bool ab_mm_next_have(const ab_mm_message *message, size_t *offset, ab_mm_have *h
 {
     reader from = {message->haves, message->haves_size, *offset};
     if (*offset >= message->haves_size || !take_have(&from, have)) {
+        return false;
+    }
+    *offset = from.offset;
+    return true;
+}
+
+bool ab_mm_next_folded(const ab_mm_message *message, size_t *offset, ab_mm_folded *folded)
+{
+    reader from = {message->folds, message->folds_size, *offset};
+    if (*offset >= message->folds_size || !take_folded(&from, folded)) {
         return false;
     }
     *offset = from.offset;

@@ -27,6 +27,10 @@ typedef enum ab_mm_kind {
 
 /** Flags of one stream in a HAVE. */
 #define AB_MM_ENDED 1u /* from its origin: nothing beyond `accepted` exists or ever will */
+#define AB_MM_OVER                                                                                           \
+    2u /* it ended at `accepted`, and the sender's log and state machine have all of it for good */
+#define AB_MM_SEEN 4u /* the sender knows that it is over at the receiver */
+#define AB_MM_TELL 8u /* the sender wants to hear AB_MM_SEEN */
 
 /** One stream in a HAVE. */
 typedef struct ab_mm_have {
@@ -37,8 +41,19 @@ typedef struct ab_mm_have {
     uint32_t flags;
 } ab_mm_have;
 
-/** Bytes that one stream takes at most, and all the rest of a message. */
+/** The folded streams of one origin in a HAVE. */
+typedef struct ab_mm_folded {
+    uint32_t node;
+    uint32_t epoch; /* the sender folded its streams up to this one; 0: none */
+    uint64_t total; /* entries in all of them */
+    uint64_t hash;  /* over their histories (replication/folds.h) */
+    uint32_t heard; /* the sender knows that the receiver did so up to this one */
+    uint32_t flags; /* AB_MM_TELL: the sender wants to hear that back */
+} ab_mm_folded;
+
+/** Bytes that one stream takes at most, an origin's folded ones, and all the rest of a message. */
 #define AB_MM_HAVE_BYTES 48u
+#define AB_MM_FOLDED_BYTES 48u
 #define AB_MM_MESSAGE_BYTES 64u
 
 typedef struct ab_mm_message {
@@ -51,15 +66,21 @@ typedef struct ab_mm_message {
     const uint8_t *haves; /* HAVE: encoded, validated */
     size_t haves_size;
     uint32_t have_count;
+    const uint8_t *folds; /* the same */
+    size_t folds_size;
+    uint32_t fold_count;
 } ab_mm_message;
 
 /** Writes a message that is not a HAVE. `data` has room for AB_MM_MESSAGE_BYTES. @return its size */
 size_t ab_mm_encode(const ab_mm_message *message, uint8_t *data);
 
-/** Writes a HAVE piece by piece: begin, then `count` streams sorted by stream. `data` has room for
- * AB_MM_MESSAGE_BYTES + count * AB_MM_HAVE_BYTES. @return bytes written */
-size_t ab_mm_encode_have_begin(uint32_t flags, uint32_t count, uint8_t *data);
+/** Writes a HAVE piece by piece: begin, then `count` streams sorted by stream; if `folds`, then their count and so
+ * many origins sorted by node. `data` has room for AB_MM_MESSAGE_BYTES + count * AB_MM_HAVE_BYTES
+ * + folds * AB_MM_FOLDED_BYTES. @return bytes written */
+size_t ab_mm_encode_have_begin(uint32_t flags, uint32_t count, bool folds, uint8_t *data);
 size_t ab_mm_encode_have(const ab_mm_have *have, uint8_t *data);
+size_t ab_mm_encode_folds_begin(uint32_t folds, uint8_t *data);
+size_t ab_mm_encode_folded(const ab_mm_folded *folded, uint8_t *data);
 
 /** Reads and checks a whole message; views into `bytes`. @return AB_OK; AB_EPROTO (makes no sense);
  * AB_EUNSUPPORTED (a kind of a later version: ignore it) */
@@ -67,5 +88,6 @@ int ab_mm_decode(ab_bytes bytes, ab_mm_message *message);
 
 /** Next stream of a decoded HAVE; start with *offset = 0. False at the end. */
 bool ab_mm_next_have(const ab_mm_message *message, size_t *offset, ab_mm_have *have);
+bool ab_mm_next_folded(const ab_mm_message *message, size_t *offset, ab_mm_folded *folded);
 
 #endif

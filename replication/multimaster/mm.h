@@ -53,11 +53,16 @@ typedef struct ab_mm_stream {
     uint64_t diverged_report; /* ... and the operator does not know */
     uint64_t diverged_at;
     uint64_t refused_at; /* the log refused a block: take none before; 0: take them */
+    uint64_t over;       /* they say that it is over there */
+    uint64_t tell;       /* it is over here, and they do not know */
     ab_mm_want *wants;
     uint32_t refused_ms;
     int refused; /* why; AB_OK: it takes them */
     bool own;
     bool accepted_known;
+    bool finished; /* it is over here */
+    bool closed;   /* a member folded it, and we have all of it */
+    bool sure;     /* it is over at its origin: it ends where it ended for good */
 } ab_mm_stream;
 
 /** What is being sent to a peer of one stream. */
@@ -95,13 +100,16 @@ typedef struct ab_mm_peer {
     bool owe_full; /* our full HAVE is due */
     bool ask;      /* ... and shall ask for its again */
     uint64_t heard;
-    uint64_t hello_at;  /* send ours again unless theirs has come; AB_NEVER */
+    uint64_t
+        word_at; /* send our full HAVE again unless theirs has come (AB_NEVER); once it has: tell it what is over
+                           here, not before */
     uint64_t gossip_at; /* not before */
-    uint32_t hello_ms;
+    uint32_t word_ms;
     uint32_t sync_count;
     ab_mm_sync *syncs;
     ab_marks marks;   /* what it has durable */
     ab_marks pending; /* of our streams: what it has beyond that */
+    ab_folds folds;   /* what it folded */
 } ab_mm_peer;
 
 typedef struct ab_mm {
@@ -109,6 +117,7 @@ typedef struct ab_mm {
     ab_reads reads;
     ab_marks carried; /* dependency marks that blocks of the current stream carried in this run */
     ab_marks sealing; /* what seal() handed out last */
+    ab_marks left;    /* at the start: folded streams of which log or state machine still know */
     ab_mm_stream *current;
     ab_mm_peer *peers;
     uint64_t random;
@@ -125,7 +134,8 @@ typedef struct ab_mm {
     uint32_t wall_seconds;
     uint32_t seen_epoch; /* the highest of ours that anybody knows */
     uint8_t self_position;
-    bool kept; /* the epoch is the stored one */
+    bool kept;    /* the epoch is the stored one */
+    bool certain; /* whatever happens, no epoch before the current one is chosen again */
     bool started;
     bool announced;
     bool new_epoch; /* the current stream must not be written to any more */
@@ -152,6 +162,19 @@ int ab_mm_pump_have(ab_mm *mm, ab_mm_peer *peer, uint64_t now, ab_actions *actio
 uint64_t ab_mm_have_deadline(const ab_mm *mm, const ab_mm_peer *peer);
 void ab_mm_spread(ab_mm *mm, ab_mm_stream *stream); /* its durable mark or end is news */
 
+/* fold.c: streams that are over */
+uint64_t ab_mm_has(const ab_mm_peer *peer, const ab_mm_stream *stream); /* durable; AB_NEVER: all there is */
+int ab_mm_prepare_folds(ab_mm *mm, ab_mm_peer *peer, const ab_mm_message *message);
+void ab_mm_forget_folds(ab_mm *mm, ab_mm_peer *peer);
+void ab_mm_take_folds(ab_mm *mm, ab_mm_peer *peer, const ab_mm_message *message, uint64_t now);
+void ab_mm_owe_fold(ab_mm *mm, const ab_mm_peer *peer, uint32_t node);
+void ab_mm_tell_again(ab_mm *mm, const ab_mm_peer *peer); /* a new link */
+bool ab_mm_has_to_tell(const ab_mm *mm, const ab_mm_peer *peer);
+ab_mm_folded ab_mm_folded_of(const ab_fold *fold, const ab_mm_peer *peer);
+int ab_mm_look_at_folds(ab_mm *mm, ab_actions *actions);
+uint64_t ab_mm_safe_at(const ab_mm *mm, const ab_mm_peer *peer, const ab_mm_stream *stream);
+int ab_mm_pump_fold(ab_mm *mm, uint64_t now, ab_actions *actions);
+
 /* send.c: from us to a peer */
 void ab_mm_sent(ab_mm *mm, ab_mm_peer *peer, const ab_event *event, uint64_t now);
 void ab_mm_take_expect(ab_mm_peer *peer, ab_mm_stream *stream, uint64_t first);
@@ -164,6 +187,7 @@ void ab_mm_sync_tidy(ab_mm_peer *peer); /* frees what is not needed while nothin
 int ab_mm_pump_send(ab_mm *mm, ab_mm_peer *peer, uint64_t now, ab_actions *actions);
 uint64_t ab_mm_send_deadline(const ab_mm_peer *peer);
 ab_mm_sync *ab_mm_sync_of(const ab_mm_peer *peer, const ab_mm_stream *stream);
+void ab_mm_sync_drop(ab_mm_peer *peer, const ab_mm_stream *stream);
 
 /* receive.c: from a peer to us */
 int ab_mm_take_block(ab_mm *mm, ab_mm_peer *peer, const ab_event *event, uint64_t now, ab_actions *actions);
@@ -182,7 +206,7 @@ int ab_mm_pump_diverged(ab_mm *mm, ab_mm_peer *peer, ab_actions *actions);
 /* epoch.c: our own streams */
 int ab_mm_pump_epoch(ab_mm *mm, ab_actions *actions);
 int ab_mm_claimed(ab_mm *mm, ab_mm_stream *stream, uint64_t upto, uint64_t now);
-void ab_mm_settle(ab_mm *mm);
+void ab_mm_settle(ab_mm *mm, uint64_t now);
 int ab_mm_seal(ab_mm *mm, uint64_t first, uint64_t last, ab_frontier *deps);
 int ab_mm_pump_acked(ab_mm *mm, ab_actions *actions);
 bool ab_mm_may_show(const ab_mm *mm, const ab_mm_stream *stream);

@@ -58,7 +58,8 @@ static int in_turn(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream, const ab_e
     if (!stream->accepted_known || now < stream->refused_at) {
         return AB_OK; /* our own blocks of it are on their way into the log, or it takes none now: it comes again */
     }
-    if (block->first != stream->accepted + 1 ||
+    bool beyond = (stream->finished || stream->closed) && block->last > stream->o.ended;
+    if (block->first != stream->accepted + 1 || beyond ||
         (block->prev_hash != stream->accepted_hash && !ab_planted(AB_PLANTED_NO_CHAIN))) {
         ab_mm_diverge(mm, peer, stream, block->first, true);
         return AB_OK;
@@ -78,6 +79,11 @@ int ab_mm_take_block(ab_mm *mm, ab_mm_peer *peer, const ab_event *event, uint64_
     }
     if (!makes_sense(block)) {
         return AB_EPROTO;
+    }
+    if (ab_folds_has(&mm->order.folds, block->stream)) {
+        ab_mm_heard(mm, peer, now);
+        ab_mm_owe_fold(mm, peer, block->stream.node); /* a duplicate: its sender learns how things are */
+        return AB_OK;
     }
     ab_mm_stream *stream = NULL;
     int code = ab_mm_stream_of(mm, block->stream, &stream);

@@ -384,7 +384,8 @@ static int pump_stream(ab_mm *mm, ab_mm_stream *stream, uint64_t now, ab_actions
     for (ab_mm_want **link = &stream->wants; *link != NULL;) {
         if (is_settled(mm, stream, *link)) {
             drop_want(stream, link);
-            ab_mm_settle(mm);
+            ab_mm_settle(mm, now);
+            ab_mm_trim_soon(mm, now);
             continue;
         }
         int code = ask(mm, stream, *link, now, actions);

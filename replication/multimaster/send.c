@@ -48,6 +48,14 @@ static void remove_sync(ab_mm_peer *peer, ab_mm_sync *sync)
     }
 }
 
+void ab_mm_sync_drop(ab_mm_peer *peer, const ab_mm_stream *stream)
+{
+    ab_mm_sync *sync = ab_mm_sync_of(peer, stream);
+    if (sync != NULL) {
+        remove_sync(peer, sync);
+    }
+}
+
 /* Sends again from the confirmed mark, or `from` if that is beyond it. */
 static void rewind_to(ab_mm_sync *sync, uint64_t from)
 {
@@ -256,6 +264,8 @@ int ab_mm_take_fetch(ab_mm *mm, ab_mm_peer *peer, const ab_mm_message *message)
     if (stream == NULL || message->first > stream->o.last) {
         if (stream != NULL) {
             stream->confirm |= ab_mm_bit(peer); /* not yet: this is how far we are */
+        } else if (ab_folds_has(&mm->order.folds, message->stream)) {
+            ab_mm_owe_fold(mm, peer, message->stream.node); /* says that it is trimmed */
         }
         return AB_OK;
     }
@@ -371,7 +381,7 @@ static int add_own(ab_mm *mm, ab_mm_peer *peer)
 {
     for (uint32_t i = 0; i < mm->order.count; i++) {
         ab_mm_stream *stream = ab_mm_at(mm, i);
-        uint64_t mark = ab_marks_get(&peer->marks, stream->o.stream);
+        uint64_t mark = ab_mm_has(peer, stream);
         if (!stream->own || mark >= stream->o.last || !ab_mm_may_show(mm, stream)) {
             continue;
         }

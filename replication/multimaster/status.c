@@ -44,7 +44,8 @@ void ab_mm_streams(const void *core, ab_stream_status_fn fn, void *arg)
 
 static ab_peer_status peer_status(const ab_mm_peer *peer, const ab_mm_stream *stream)
 {
-    uint64_t mark = ab_marks_get(&peer->marks, stream->o.stream);
+    uint64_t mark = ab_mm_has(peer, stream);
+    mark = mark == AB_NEVER ? stream->o.last : mark;
     ab_peer_status status = {.peer = peer->node,
                              .stream = stream->o.stream,
                              .up = peer->up,

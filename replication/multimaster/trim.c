@@ -15,7 +15,7 @@ uint64_t ab_mm_safe(const ab_mm *mm, const ab_mm_stream *stream)
         if (!peer->active || (i == 0 && ab_planted(AB_PLANTED_TRIM_BEYOND))) {
             continue;
         }
-        uint64_t has = ab_marks_get(&peer->marks, stream->o.stream);
+        uint64_t has = ab_mm_safe_at(mm, peer, stream);
         safe = has < safe ? has : safe;
     }
     return safe;
@@ -42,6 +42,10 @@ int ab_mm_pump_trim(ab_mm *mm, uint64_t now, ab_actions *actions)
     if (now < mm->trim_at) {
         return AB_OK;
     }
+    int code = ab_mm_look_at_folds(mm, actions);
+    if (code != AB_OK) {
+        return code;
+    }
     for (uint32_t i = 0; i < mm->order.count; i++) {
         ab_mm_stream *stream = ab_mm_at(mm, i);
         uint64_t safe = ab_mm_safe(mm, stream);
@@ -49,12 +53,16 @@ int ab_mm_pump_trim(ab_mm *mm, uint64_t now, ab_actions *actions)
             continue;
         }
         ab_action trim = {.type = AB_ACT_TRIM, .mark = {stream->o.stream, safe}};
-        int code = ab_actions_push(actions, &trim);
+        code = ab_actions_push(actions, &trim);
         if (code != AB_OK) {
             return code;
         }
         stream->o.base = safe;
         stream->o.base_hash = 0;
+    }
+    code = ab_mm_pump_fold(mm, now, actions);
+    if (code != AB_OK) {
+        return code;
     }
     mm->trim_at = AB_NEVER;
     tidy(mm);

@@ -45,7 +45,7 @@ void check_acked(sim_node *n, const sim_write *write)
     }
 }
 
-static uint64_t longest(world *w, int sid)
+uint64_t check_longest(world *w, int sid)
 {
     uint64_t last = 0;
     for (uint32_t i = 0; i < w->k.nodes; i++) {
@@ -68,7 +68,7 @@ void check_causal(sim_node *n, const sim_write *write)
         if (n->sm.applied[sid] >= seen.index || sid == write->sid) {
             continue;
         }
-        uint64_t there = longest(w, sid);
+        uint64_t there = check_longest(w, sid);
         uint64_t need = seen.index < there ? seen.index : there;
         if (n->sm.applied[sid] < need) {
             fail(w,
@@ -124,7 +124,7 @@ static bool good_copy(world *w, int sid, uint64_t index)
 static bool lacks_trimmed(world *w, const sim_node *n, int sid)
 {
     uint64_t last = disk_last(&n->disk.streams[sid]);
-    uint64_t most = longest(w, sid);
+    uint64_t most = check_longest(w, sid);
     if (n->sm.applied[sid] < n->disk.streams[sid].base) {
         return true; /* its state machine lost what its log has trimmed */
     }
@@ -180,6 +180,50 @@ void check_core(sim_node *n)
     }
 }
 
+/* A stream that a node forgets is trimmed there, and every member's log and state machine once had all of it. */
+void check_forgotten(sim_node *n, int sid)
+{
+    world *w = n->w;
+    const disk_stream *s = &n->disk.streams[sid];
+    uint64_t end = disk_last(s);
+    if (w->torn[sid]) {
+        return;
+    }
+    if (s->count > 0) {
+        fail(w, "node %u forgets stream %u.%u, of which its log has %llu-%llu", n->id, w->streams[sid].node,
+             w->streams[sid].epoch, (unsigned long long)s->base + 1, (unsigned long long)end);
+    }
+    for (uint32_t i = 0; i < w->k.nodes; i++) {
+        const sim_node *other = &w->nodes[i];
+        if (other->ever_durable[sid] < end || other->ever_applied[sid] < end) {
+            fail(w,
+                 "node %u forgets stream %u.%u, which ends at %llu, but node %u had %llu in its log, %llu in "
+                 "its "
+                 "state machine",
+                 n->id, w->streams[sid].node, w->streams[sid].epoch, (unsigned long long)end, other->id,
+                 (unsigned long long)other->ever_durable[sid], (unsigned long long)other->ever_applied[sid]);
+        }
+    }
+}
+
+/* When nothing goes on and nobody needs a snapshot, each member knows of each origin only the stream that it writes to:
+ * older ones are folded away, once the origin has written to the new one. */
+void check_bounded(world *w)
+{
+    for (uint32_t i = 0; i < w->k.nodes && w->k.checkpoints && !w->k.standalone && !w->rolled_back; i++) {
+        const ab_mm *mm = w->nodes[i].core;
+        for (uint32_t k = 0; k < mm->order.count; k++) {
+            ab_stream stream = mm->order.streams[k]->stream;
+            const sim_node *origin = &w->nodes[stream.node - 1];
+            if (stream.epoch != origin->append.stream.epoch && origin->append.index > 0) {
+                fail(w, "node %u still knows stream %u.%u, and its origin writes to %u.%u", w->nodes[i].id,
+                     stream.node, stream.epoch, stream.node, origin->append.stream.epoch);
+                return;
+            }
+        }
+    }
+}
+
 /* Without snapshots a node whose disk was lost after the others had trimmed stays behind; and with it the streams that it
  * alone would have to hand on. */
 void check_excused(world *w)
@@ -203,7 +247,7 @@ void check_excused(world *w)
         for (int sid = 0; sid < w->stream_count && !n->excused; sid++) {
             const sim_node *origin = &w->nodes[w->streams[sid].node - 1];
             n->excused = origin->excused && (w->torn[sid] || lacks_trimmed(w, origin, sid)) &&
-                         disk_last(&n->disk.streams[sid]) < longest(w, sid);
+                         disk_last(&n->disk.streams[sid]) < check_longest(w, sid);
         }
     }
 }
@@ -216,7 +260,7 @@ static bool node_is_done(world *w, sim_node *n, char *why, size_t size)
     }
     for (int sid = 0; sid < w->stream_count; sid++) {
         const disk_stream *s = disk_stream_of(&n->disk, sid);
-        uint64_t most = longest(w, sid);
+        uint64_t most = check_longest(w, sid);
         ab_stream stream = w->streams[sid];
         if (w->torn[sid]) {
             continue;
@@ -302,7 +346,7 @@ static bool some_sm_ahead(world *w)
 {
     for (uint32_t i = 0; i < w->k.nodes; i++) {
         for (int sid = 0; sid < w->stream_count; sid++) {
-            if (w->nodes[i].sm.applied[sid] > longest(w, sid)) {
+            if (w->nodes[i].sm.applied[sid] > check_longest(w, sid)) {
                 return true;
             }
         }

@@ -2,6 +2,7 @@
 /* The fake log of a node: group commit with latency, a durable prefix per stream, what a crash leaves of it. One thread. */
 #include "tests/sim/sim.h"
 
+#include "replication/epoch.h"
 #include "tests/sim/words.h"
 #include <stdlib.h>
 #include <string.h>
@@ -91,6 +92,57 @@ void disk_trim(world *w, sim_node *n, int sid, uint64_t index)
              w->streams[sid].node, w->streams[sid].epoch, (unsigned long long)s->base,
              (unsigned long long)n->disk.sm.applied[sid]);
     }
+}
+
+void value_set(sim_value *value, ab_bytes key, ab_bytes data)
+{
+    memcpy(value->key, key.data, key.size);
+    memcpy(value->data, data.data, data.size);
+    value->key_size = key.size;
+    value->size = data.size;
+}
+
+static void put_value(sim_node *n, const sim_value *value)
+{
+    disk *d = &n->disk;
+    size_t i = 0;
+    while (i < d->value_count && (d->values[i].key_size != value->key_size ||
+                                  memcmp(d->values[i].key, value->key, value->key_size) != 0)) {
+        i++;
+    }
+    if (i == VALUES_MAX) {
+        fail(n->w, "node %u persists more than can be", n->id);
+        return;
+    }
+    d->values[i] = *value;
+    d->value_count += i == d->value_count;
+    if (value->key_size == strlen(AB_EPOCH_KEY)) {
+        d->has_epoch = true;
+        d->tail_safe = true; /* not before: until then the doubts of this start go on */
+    }
+}
+
+uint32_t disk_epoch(const disk *d)
+{
+    for (size_t i = 0; i < d->value_count; i++) {
+        const uint8_t *data = d->values[i].data;
+        if (d->values[i].key_size == strlen(AB_EPOCH_KEY)) {
+            return (uint32_t)data[0] | (uint32_t)data[1] << 8 | (uint32_t)data[2] << 16 |
+                   (uint32_t)data[3] << 24;
+        }
+    }
+    return 0;
+}
+
+static void forget(sim_node *n, const op *item)
+{
+    disk_stream *s = disk_stream_of(&n->disk, item->sid);
+    say(n->w, "n%u forgets %u.%u", n->id, n->w->streams[item->sid].node, n->w->streams[item->sid].epoch);
+    check_forgotten(n, item->sid);
+    s->forgotten = true;
+    s->count = 0;
+    note(n->w, F_FOLDED);
+    sm_drop(n, n->w->streams[item->sid].node, (uint32_t)item->index);
 }
 
 void disk_copy(disk *to, const disk *from)
@@ -368,10 +420,11 @@ static void put(sim_node *n, const op *item)
         old->bad = false;
         note(w, F_REPAIRED);
         break;
-    case OP_EPOCH:
-        n->disk.epoch = item->epoch;
-        n->disk.has_epoch = true;
-        n->disk.tail_safe = true; /* not before: until then the doubts of this start go on */
+    case OP_VALUE:
+        put_value(n, &item->value);
+        break;
+    case OP_FORGET:
+        forget(n, item);
         break;
     case OP_TRIM:
         disk_trim(w, n, item->sid, item->index);

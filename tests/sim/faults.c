@@ -192,7 +192,7 @@ static void finish_stop(sim_node *n)
         heal_after(w, n->position, 0, K_STOP, 1, 2);
         return;
     }
-    n->disk.sm = n->sm;
+    sm_store(n);
     kill_now(n, F_STOP);
 }
 
@@ -271,7 +271,7 @@ static void roll_back(sim_node *n)
     }
     w->disk_losses--;
     w->rolled_back = true;
-    w->torn[stream_id(w, (ab_stream){n->id, n->copy->epoch})] = true;
+    w->torn[stream_id(w, (ab_stream){n->id, disk_epoch(n->copy)})] = true;
     say(w, "-- n%u: its disk is rolled back, unnoticed", n->id);
     kill_now(n, F_CRASH);
     note(w, F_DISK_ROLLED_BACK);

@@ -188,7 +188,7 @@ static void rolled_back(world *w)
     pass(w, 30);
     kill_node(w, 1);
     story(w, "the image is put back, unnoticed, and n1 writes before it has links");
-    w->torn[stream_id(w, (ab_stream){1, copy.epoch})] = true;
+    w->torn[stream_id(w, (ab_stream){1, disk_epoch(&copy)})] = true;
     w->rolled_back = true;
     disk_free(&n->disk);
     n->disk = copy;

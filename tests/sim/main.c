@@ -176,11 +176,15 @@ typedef struct plant {
     bool ack_early;
 } plant;
 
-static const plant plants[] = {
-    {"ack", AB_PLANTED_NONE, true},           {"dedup", AB_PLANTED_SKIPPED_DEDUP, false},
-    {"reuse", AB_PLANTED_INDEX_REUSE, false}, {"causal", AB_PLANTED_NO_CAUSAL, false},
-    {"retry", AB_PLANTED_LOST_RETRY, false},  {"trim", AB_PLANTED_TRIM_BEYOND, false},
-    {"chain", AB_PLANTED_NO_CHAIN, false}};
+static const plant plants[] = {{"ack", AB_PLANTED_NONE, true},
+                               {"dedup", AB_PLANTED_SKIPPED_DEDUP, false},
+                               {"reuse", AB_PLANTED_INDEX_REUSE, false},
+                               {"causal", AB_PLANTED_NO_CAUSAL, false},
+                               {"retry", AB_PLANTED_LOST_RETRY, false},
+                               {"trim", AB_PLANTED_TRIM_BEYOND, false},
+                               {"chain", AB_PLANTED_NO_CHAIN, false},
+                               {"early", AB_PLANTED_FOLD_EARLY, false},
+                               {"fold", AB_PLANTED_FOLD_WITHOUT_ONE, false}};
 
 static int find_planted(const plant *p, uint64_t first, uint64_t seeds)
 {

@@ -204,16 +204,32 @@ static void act_append(sim_node *n, const ab_action *action)
 
 static void act_persist(sim_node *n, const ab_action *action)
 {
-    const unsigned char *value = action->data.data;
-    bool epoch = action->key.size == strlen(AB_EPOCH_KEY) && action->data.size == 4;
-    if (!epoch || memcmp(action->key.data, AB_EPOCH_KEY, action->key.size) != 0) {
-        fail(n->w, "node %u persists something unknown", n->id);
-        return;
+    bool epoch = action->key.size == strlen(AB_EPOCH_KEY);
+    op item = {.type = OP_VALUE};
+    value_set(&item.value, action->key, action->data);
+    if (epoch) {
+        note(n->w, F_NEW_EPOCH);
     }
-    uint32_t number =
-        (uint32_t)value[0] | (uint32_t)value[1] << 8 | (uint32_t)value[2] << 16 | (uint32_t)value[3] << 24;
-    note(n->w, F_NEW_EPOCH);
-    ops_push(&n->queue, (op){.type = OP_EPOCH, .epoch = number});
+    ops_push(&n->queue, item);
+    log_kick(n);
+}
+
+/* A later commit will do, too. */
+static void act_forget(sim_node *n, const ab_action *action)
+{
+    world *w = n->w;
+    sim_event later = {.kind = E_FORGET, .node = n->position, .generation = n->generation, .action = *action};
+    bool wait = w->faults && rng_chance(&w->rng, 300);
+    schedule(w, wait ? rng_range(&w->rng, 10 * MS, 400 * MS) : 0, later);
+    if (n->starting) {
+        note(w, F_FOLDED_AGAIN);
+    }
+}
+
+static void forget(sim_node *n, const ab_action *action)
+{
+    op item = {.type = OP_FORGET, .sid = stream_id(n->w, action->mark.stream), .index = action->first};
+    ops_push(&n->queue, item);
     log_kick(n);
 }
 
@@ -241,7 +257,12 @@ static void act_read_done(sim_node *n, const ab_action *action)
     }
     for (uint32_t i = 0; action->code == AB_OK && i < read->count; i++) {
         uint64_t need = read->marks[i].index;
-        if (n->sm.applied[stream_id(w, read->marks[i].stream)] < need) {
+        int sid = stream_id(w, read->marks[i].stream);
+        uint64_t most = check_longest(w, sid);
+        if (n->disk.streams[sid].forgotten && most < need) {
+            need = most; /* the rest was lost with every log that had it */
+        }
+        if (n->sm.applied[sid] < need) {
             fail(w, "node %u: a session read ran before %u.%u:%llu was applied", n->id,
                  read->marks[i].stream.node, read->marks[i].stream.epoch, (unsigned long long)need);
         }
@@ -307,6 +328,9 @@ static void carry_out(sim_node *n, const ab_action *action, follow *later)
         break;
     case AB_ACT_REPORT:
         act_report(n, action);
+        break;
+    case AB_ACT_FORGET:
+        act_forget(n, action);
         break;
     }
 }
@@ -418,7 +442,7 @@ static size_t list_streams(sim_node *n, ab_stream_state *states)
         if (last > n->sm.applied[sid]) {
             note(n->w, F_SM_REPLAY);
         }
-        if (last > 0) {
+        if (last > 0 && !s->forgotten) {
             states[count++] = (ab_stream_state){.stream = n->w->streams[sid],
                                                 .base = s->base,
                                                 .base_hash = s->base_hash,
@@ -439,10 +463,12 @@ static int create_core(sim_node *n)
     for (uint32_t i = 0; i < w->k.nodes; i++) {
         members[i] = (ab_member){w->nodes[i].id, AB_MEMBER_ACTIVE};
     }
-    sm_frontier(w, &n->sm, &applied);
-    uint8_t epoch[4] = {(uint8_t)n->disk.epoch, (uint8_t)(n->disk.epoch >> 8), (uint8_t)(n->disk.epoch >> 16),
-                        (uint8_t)(n->disk.epoch >> 24)};
-    ab_state_value state = {{AB_EPOCH_KEY, strlen(AB_EPOCH_KEY)}, {epoch, sizeof epoch}};
+    sm_stored(w, &n->sm, &applied);
+    ab_state_value values[VALUES_MAX];
+    for (size_t i = 0; i < n->disk.value_count; i++) {
+        const sim_value *value = &n->disk.values[i];
+        values[i] = (ab_state_value){{value->key, value->key_size}, {value->data, value->size}};
+    }
     ab_core_init init = {.group = GROUP,
                          .self = n->id,
                          .members = members,
@@ -450,8 +476,8 @@ static int create_core(sim_node *n)
                          .streams = states,
                          .stream_count = list_streams(n, states),
                          .applied = ab_marks_view(&applied),
-                         .state = &state,
-                         .state_count = n->disk.has_epoch ? 1 : 0,
+                         .state = values,
+                         .state_count = n->disk.value_count,
                          .tail_safe = n->disk.tail_safe,
                          .wall_seconds = (uint32_t)(node_wall_ms(n) / 1000),
                          .seed = rng_next(&w->rng),
@@ -491,7 +517,9 @@ void node_start(sim_node *n)
     memset(n->sending, 0, sizeof n->sending);
     memset(n->reads, 0, sizeof n->reads);
     say(w, "n%u starts%s", n->id, n->disk.tail_safe ? "" : ", its tail may be lost");
+    n->starting = true;
     node_step(n, &(ab_event){.type = AB_EV_START});
+    n->starting = false;
     for (uint32_t other = 0; other < w->k.nodes; other++) {
         if (other != n->position) {
             net_connect(w, n->position, other, rng_range(&w->rng, 1 * MS, 20 * MS));
@@ -563,6 +591,9 @@ void node_handle(world *w, sim_event *event)
         break;
     case E_COLD_LOAD:
         cold_load(n, &event->action);
+        break;
+    case E_FORGET:
+        forget(n, &event->action);
         break;
     default:
         break;

@@ -87,6 +87,9 @@ static void be_idle(world *w)
             fail(w, "node %u wants a timer though nothing goes on", w->nodes[i].id);
         }
     }
+    if (!excused && !w->failed) {
+        check_bounded(w);
+    }
 }
 
 void run_seed(uint64_t seed, FILE *trace_to, bool ack_early, run_result *result)

@@ -24,6 +24,7 @@
 #define KEYS 12u
 #define ITEMS_MAX 256u
 #define MARKS STREAMS_MAX
+#define VALUES_MAX 16u
 
 /* Random numbers */
 
@@ -84,6 +85,8 @@ bool rng_chance(rng *r, unsigned per_mille);
     X(RESEND, "entries sent again")                                                                          \
     X(FETCH, "entries fetched")                                                                              \
     X(ENDED, "old stream declared ended")                                                                    \
+    X(FOLDED, "old stream folded away")                                                                      \
+    X(FOLDED_AGAIN, "folded stream forgotten at the next start")                                             \
     X(TRIM, "log trimmed")                                                                                   \
     X(LOAD, "infos read back")                                                                               \
     X(WAITED, "block held back for its dependencies")                                                        \
@@ -144,20 +147,31 @@ typedef struct disk_stream {
     uint64_t base;
     uint64_t base_hash;
     uint64_t durable;
+    bool forgotten; /* the log has no record of it; the rest is for the checker */
 } disk_stream;
 
 typedef struct sm_state {
     uint64_t applied[STREAMS_MAX];
-    uint64_t hlc[KEYS]; /* last writer wins by (hlc, node) */
+    bool dropped[STREAMS_MAX]; /* the frontier that it is given does not name it any more */
+    uint64_t hlc[KEYS];        /* last writer wins by (hlc, node) */
     uint32_t node[KEYS];
     uint32_t epoch[KEYS];
     uint32_t value[KEYS];
     uint8_t items[ITEMS_MAX]; /* naive: 0 never, 1 inserted, 2 deleted after it was inserted */
 } sm_state;
 
+/* A small value that the core persists. */
+typedef struct sim_value {
+    uint8_t key[AB_STATE_KEY_MAX];
+    size_t key_size;
+    uint8_t data[64];
+    size_t size;
+} sim_value;
+
 typedef struct disk {
     disk_stream streams[STREAMS_MAX];
-    uint32_t epoch; /* the core's only persisted value */
+    sim_value values[VALUES_MAX];
+    size_t value_count;
     bool has_epoch;
     bool tail_safe;
     sm_state sm;
@@ -165,12 +179,12 @@ typedef struct disk {
 
 /* Nodes */
 
-typedef enum op_type { OP_BLOCK, OP_REPAIR, OP_EPOCH, OP_TRIM } op_type;
+typedef enum op_type { OP_BLOCK, OP_REPAIR, OP_VALUE, OP_TRIM, OP_FORGET } op_type;
 
 typedef struct op {
     op_type type;
     sim_block *block;
-    uint32_t epoch;
+    sim_value value;
     int sid;
     uint64_t index;
     bool announced; /* interval: LOGGED was said */
@@ -205,6 +219,7 @@ typedef struct sim_node {
     uint32_t id;
     uint32_t position;
     bool alive;
+    bool starting; /* the first step of its core */
     bool crashing; /* dies as soon as the event at hand is over */
     bool stopping; /* in order: flushes first */
     bool excused;  /* needs a snapshot: what it lacks is trimmed everywhere */
@@ -217,6 +232,7 @@ typedef struct sim_node {
     disk disk;
     disk *copy; /* an older copy, for restoring */
     uint64_t ever_durable[STREAMS_MAX];
+    uint64_t ever_applied[STREAMS_MAX]; /* durable in its state machine */
     uint64_t hlc;
     int64_t clock_offset_ms;
     uint32_t top_epoch; /* the highest it ever wrote in */
@@ -353,6 +369,7 @@ typedef enum event_kind {
     E_PACKET,
     E_COLD_SEND,
     E_COLD_LOAD,
+    E_FORGET,
     E_RESTART,
     E_FAULT,
     E_HEAL
@@ -397,6 +414,8 @@ uint64_t disk_last_hash(const disk_stream *s);
 disk_block *disk_find(disk_stream *s, uint64_t index); /* the block that holds it; NULL */
 void disk_append(world *w, sim_node *n, sim_block *block);
 void disk_truncate(disk *d, int sid, uint64_t index);
+uint32_t disk_epoch(const disk *d);
+void value_set(sim_value *value, ab_bytes key, ab_bytes data);
 void disk_trim(world *w, sim_node *n, int sid, uint64_t index);
 void disk_copy(disk *to, const disk *from);
 void disk_free(disk *d);
@@ -432,7 +451,10 @@ void client_write(sim_node *n); /* some writes, and the next ones later */
 void sm_kick(sim_node *n);
 void sm_apply(sim_node *n);
 void sm_checkpoint(sim_node *n);
-void sm_frontier(world *w, const sm_state *sm, ab_marks *out);
+void sm_frontier(world *w, const sm_state *sm, ab_marks *out); /* all that it has applied */
+void sm_stored(world *w, const sm_state *sm, ab_marks *out);   /* what it was told to remember of that */
+void sm_store(sim_node *n);
+void sm_drop(sim_node *n, uint32_t node, uint32_t epoch);
 
 /* check.c */
 void check_announced(sim_node *n, const sim_block *block);
@@ -443,6 +465,9 @@ void check_final(world *w);
 void check_lost(world *w, const sim_node *n, const sim_block *block);
 void check_excused(world *w);
 void check_core(sim_node *n);
+uint64_t check_longest(world *w, int sid); /* what the longest log of a stream has or had */
+void check_forgotten(sim_node *n, int sid);
+void check_bounded(world *w);
 
 /* faults.c */
 void faults_draw(knobs *k, rng *r);

@@ -17,6 +17,32 @@ void sm_frontier(world *w, const sm_state *sm, ab_marks *out)
     }
 }
 
+void sm_stored(world *w, const sm_state *sm, ab_marks *out)
+{
+    for (int sid = 0; sid < w->stream_count; sid++) {
+        if (sm->applied[sid] > 0 && !sm->dropped[sid]) {
+            (void)ab_marks_set(out, (ab_mark){w->streams[sid], sm->applied[sid]});
+        }
+    }
+}
+
+void sm_store(sim_node *n)
+{
+    n->disk.sm = n->sm;
+    for (int sid = 0; sid < n->w->stream_count; sid++) {
+        uint64_t has = n->sm.applied[sid];
+        n->ever_applied[sid] = has > n->ever_applied[sid] ? has : n->ever_applied[sid];
+    }
+}
+
+void sm_drop(sim_node *n, uint32_t node, uint32_t epoch)
+{
+    for (int sid = 0; sid < n->w->stream_count; sid++) {
+        ab_stream stream = n->w->streams[sid];
+        n->sm.dropped[sid] |= stream.node == node && stream.epoch < epoch;
+    }
+}
+
 static uint64_t apply_latency(sim_node *n)
 {
     world *w = n->w;
@@ -93,7 +119,7 @@ static void done(sim_node *n)
     n->apply_count--;
     memmove(n->apply, n->apply + 1, n->apply_count * sizeof *n->apply);
     if (n->w->k.sm_syncs) {
-        n->disk.sm = n->sm;
+        sm_store(n);
     }
     checkpoint_soon(n);
     say(n->w, "n%u applied %u.%u:%llu-%llu", n->id, n->w->streams[item.sid].node,
@@ -154,7 +180,7 @@ void sm_apply(sim_node *n)
         item->first = upto + 1;
         if (w->k.sm_syncs || rng_chance(&w->rng, 300)) {
             note(w, F_SM_MIDDLE);
-            n->disk.sm = n->sm;
+            sm_store(n);
         }
         apply_after(n, apply_latency(n));
         return;
@@ -166,8 +192,8 @@ void sm_checkpoint(sim_node *n)
 {
     ab_marks frontier = {0};
     n->checkpoint_due = false;
-    n->disk.sm = n->sm;
-    sm_frontier(n->w, &n->disk.sm, &frontier);
+    sm_store(n);
+    sm_stored(n->w, &n->disk.sm, &frontier);
     node_step(n, &(ab_event){.type = AB_EV_CHECKPOINTED, .frontier = ab_marks_view(&frontier)});
     ab_marks_free(&frontier);
 }

@@ -40,6 +40,17 @@ static void have_in_words(const ab_mm_message *message, char *line, size_t size)
             append(line, size, piece);
         }
         append(line, size, (have.flags & AB_MM_ENDED) != 0 ? " (ended)" : "");
+        append(line, size, (have.flags & AB_MM_OVER) != 0 ? " (over)" : "");
+        append(line, size, (have.flags & AB_MM_SEEN) != 0 ? " (I know it is over with you)" : "");
+        append(line, size, (have.flags & AB_MM_TELL) != 0 ? " (you know?)" : "");
+    }
+    ab_mm_folded folded;
+    offset = 0;
+    while (ab_mm_next_folded(message, &offset, &folded)) {
+        snprintf(piece, sizeof piece, " %u up to %u folded (you: %u)", folded.node, folded.epoch,
+                 folded.heard);
+        append(line, size, piece);
+        append(line, size, (folded.flags & AB_MM_TELL) != 0 ? " (you know?)" : "");
     }
 }
 

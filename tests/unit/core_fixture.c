@@ -70,7 +70,7 @@ int fix_message(fixture *f, uint32_t peer, const ab_mm_message *message)
 int fix_have(fixture *f, uint32_t peer, uint32_t flags, const ab_mm_have *haves, uint32_t count)
 {
     uint8_t data[AB_MM_MESSAGE_BYTES + 16 * AB_MM_HAVE_BYTES];
-    size_t size = ab_mm_encode_have_begin(flags, count, data);
+    size_t size = ab_mm_encode_have_begin(flags, count, false, data);
     for (uint32_t i = 0; i < count; i++) {
         size += ab_mm_encode_have(&haves[i], data + size);
     }

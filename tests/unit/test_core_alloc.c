@@ -127,7 +127,7 @@ static void give_have(fixture *f, uint32_t peer, uint32_t flags, ab_stream strea
 {
     uint8_t data[AB_MM_MESSAGE_BYTES + AB_MM_HAVE_BYTES];
     ab_mm_have have = {.stream = stream, .durable = upto, .accepted = upto};
-    size_t size = ab_mm_encode_have_begin(flags, upto > 0, data);
+    size_t size = ab_mm_encode_have_begin(flags, upto > 0, false, data);
     size += upto > 0 ? ab_mm_encode_have(&have, data + size) : 0;
     give(f, &(ab_event){.type = AB_EV_MESSAGE, .peer = peer, .bytes = {data, size}}, o);
 }

@@ -8,7 +8,7 @@
 
 static size_t encode_have(uint8_t *data, uint32_t flags, const ab_mm_have *haves, uint32_t count)
 {
-    size_t size = ab_mm_encode_have_begin(flags, count, data);
+    size_t size = ab_mm_encode_have_begin(flags, count, false, data);
     for (uint32_t i = 0; i < count; i++) {
         size += ab_mm_encode_have(&haves[i], data + size);
     }
@@ -65,9 +65,9 @@ START_TEST(bounds_are_what_is_needed)
     uint8_t data[1024];
     const ab_mm_have big = {{UINT32_MAX, UINT32_MAX}, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT32_MAX};
     ck_assert_uint_le(ab_mm_encode_have(&big, data), AB_MM_HAVE_BYTES);
-    ck_assert_uint_le(ab_mm_encode_have_begin(UINT32_MAX, UINT32_MAX, data), AB_MM_MESSAGE_BYTES);
+    ck_assert_uint_le(ab_mm_encode_have_begin(UINT32_MAX, UINT32_MAX, true, data), AB_MM_MESSAGE_BYTES);
     const ab_mm_message wide = {
-        AB_MM_FETCH, 0, {UINT32_MAX, UINT32_MAX}, UINT64_MAX, UINT64_MAX, UINT64_MAX, NULL, 0, 0};
+        AB_MM_FETCH, 0, {UINT32_MAX, UINT32_MAX}, UINT64_MAX, UINT64_MAX, UINT64_MAX, NULL, 0, 0, NULL, 0, 0};
     ck_assert_uint_le(ab_mm_encode(&wide, data), AB_MM_MESSAGE_BYTES);
 }
 END_TEST

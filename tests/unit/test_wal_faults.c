@@ -188,6 +188,54 @@ START_TEST(every_call_fails)
 }
 END_TEST
 
+/* A crash, as far as the file shows it: closed after the failure, and opened again. */
+static ab_wal *crash(ab_wal *wal, const char *dir)
+{
+    ab_wal_abandon(wal);
+    ck_assert_int_eq(ab_wal_open(dir, &options, &wal, NULL, NULL), AB_OK);
+    return wal;
+}
+
+/* A stream is forgotten with the record that stands for it, or neither happened, whatever call of the commit fails. */
+START_TEST(forgetting_is_whole)
+{
+    const ab_bytes key = {"core/folded/1", 13};
+    char *dir = wt_dir_new(true);
+    ab_wal *wal;
+    bool delivered = true;
+    ck_assert_int_eq(ab_wal_open(dir, &options, &wal, NULL, NULL), AB_OK);
+    for (int n = 1; delivered; n++) {
+        ab_wal_op clear = {.type = AB_WAL_DEL_STATE, .group = 1, .key = key};
+        ck_assert_int_eq(ab_wal_commit(wal, &clear, 1, NULL), AB_OK);
+        ck_assert_int_eq(append_blocks(wal, 4), AB_OK);
+        ab_wal_op ops[] = {{.type = AB_WAL_PUT_STATE, .group = 1, .key = key, .data = {"x", 1}},
+                           {.type = AB_WAL_FORGET, .group = 1, .stream = s1, .limit = 100}};
+        fault.calls_left = n;
+        fault.error = EIO;
+        fault.torn = _i == 1;
+        fault.for_ever = _i == 2;
+        fault.delivered = false;
+        int code = ab_wal_commit(wal, ops, 2, NULL);
+        delivered = fault.delivered;
+        no_faults();
+        if (code != AB_OK) {
+            wal = crash(wal, dir);
+        }
+        void *data = NULL;
+        size_t size;
+        ab_stream_state state;
+        bool kept = ab_wal_state_get(wal, 1, key, &data, &size) == AB_OK;
+        ck_assert_msg(kept == !wt_stream(wal, 1, s1, &state), "call %d", n);
+        ck_assert_int_eq(wt_verify(wal), 0);
+        ck_assert_int_eq(ab_wal_commit(wal, ops, 2, NULL), AB_OK);
+        ck_assert(!wt_stream(wal, 1, s1, &state));
+        free(data);
+    }
+    ab_wal_close(wal);
+    wt_dir_remove(dir);
+}
+END_TEST
+
 /* The environment cannot even be reopened for a while; reads say so, and all comes back. */
 START_TEST(reopening_fails_for_a_while)
 {
@@ -302,6 +350,7 @@ int main(void)
     TCase *tcase = tcase_create("faults");
     tcase_set_timeout(tcase, 60);
     tcase_add_loop_test(tcase, every_call_fails, 0, 6);
+    tcase_add_loop_test(tcase, forgetting_is_whole, 0, 3);
     tcase_add_test(tcase, reopening_fails_for_a_while);
     tcase_add_test(tcase, file_size_limit);
     tcase_add_test(tcase, full_disk);
