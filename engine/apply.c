@@ -97,6 +97,9 @@ void ab_apply_give_back(ab_group *group)
         pthread_mutex_unlock(&group->core_lock);
         while (items != NULL) {
             ab_apply_item *next = items->next;
+            if (items->first == 0) {
+                ab_marks_drop(&group->applied, items->stream.node, items->stream.epoch);
+            }
             free(items);
             items = next;
         }

@@ -92,7 +92,7 @@ static uint64_t end_of(const ab_mm *mm, const ab_mm_stream *stream)
     if (!stream->own || stream == mm->current || stream->sealed > stream->o.last) {
         return AB_NEVER;
     }
-    if (stream->closed) {
+    if (stream->complete) {
         return stream->accepted;
     }
     uint64_t end = stream->accepted; /* what is fetched back counts from when it is on its way into the log */

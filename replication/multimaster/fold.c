@@ -193,7 +193,7 @@ static void close_streams(ab_mm *mm, const ab_fold *ours, const ab_fold *theirs)
     for (uint32_t i = 0; i < mm->order.count; i++) {
         ab_mm_stream *stream = ab_mm_at(mm, i);
         if (is_between(stream, ours, theirs)) {
-            stream->closed = stream->sure = true;
+            stream->complete = stream->sure = true;
             stream->o.ended = stream->o.last;
         }
     }

@@ -80,7 +80,7 @@ static void take_one(ab_mm *mm, ab_mm_peer *peer, const ab_mm_have *have, bool b
     }
     over &= (stream->diverged & bit) == 0;
     bool fits = stream->accepted <= have->accepted && stream->o.last <= have->accepted;
-    if ((final || (over && !stream->own && !stream->closed)) && fits) {
+    if ((final || (over && !stream->own && !stream->complete)) && fits) {
         stream->o.ended = have->accepted;
     }
     stream->over |= over ? bit : 0;

@@ -61,7 +61,7 @@ typedef struct ab_mm_stream {
     bool own;
     bool accepted_known;
     bool finished; /* it is over here */
-    bool closed;   /* a member folded it, and we have all of it */
+    bool complete; /* a member folded it, and we have all of it */
     bool sure;     /* it is over at its origin: it ends where it ended for good */
 } ab_mm_stream;
 

@@ -58,7 +58,7 @@ static int in_turn(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream, const ab_e
     if (!stream->accepted_known || now < stream->refused_at) {
         return AB_OK; /* our own blocks of it are on their way into the log, or it takes none now: it comes again */
     }
-    bool beyond = (stream->finished || stream->closed) && block->last > stream->o.ended;
+    bool beyond = (stream->finished || stream->complete) && block->last > stream->o.ended;
     if (block->first != stream->accepted + 1 || beyond ||
         (block->prev_hash != stream->accepted_hash && !ab_planted(AB_PLANTED_NO_CHAIN))) {
         ab_mm_diverge(mm, peer, stream, block->first, true);
