@@ -27,9 +27,11 @@ START_TEST(actions_copy_what_they_are_given)
         ck_assert_uint_eq(action->ticket, i);
         ck_assert_mem_eq(action->key.data, "epoch", 5);
         ck_assert_uint_eq(action->data.size, i * 16 % 5000);
+        size_t wrong = 0; /* one assertion: each costs a write to a file */
         for (size_t k = 0; k < action->data.size; k++) {
-            ck_assert_int_eq(((const char *)action->data.data)[k], 7);
+            wrong += ((const char *)action->data.data)[k] != 7;
         }
+        ck_assert_uint_eq(wrong, 0);
     }
     ab_actions_clear(&list);
     ck_assert_uint_eq(list.count, 0);
