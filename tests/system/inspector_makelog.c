@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Makes a data directory with fixed content, for the snapshots of the offline inspector: inspector_makelog DIR; or a
- * socket that nobody listens on: inspector_makelog --socket PATH. */
+ * socket that nobody listens on: inspector_makelog --socket PATH; or one of a later format (--newer DIR), or of another program
+ * (--foreign DIR). */
 #include "wal/wal.h"
 
 #include <endian.h>
+#include <lmdb.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 #define START (1767225600000ull << 16) /* hlc of 2026-01-01 00:00:00 UTC */
@@ -137,6 +141,30 @@ static int leave_socket(const char *path)
     return fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0 ? 0 : 1;
 }
 
+/* As a later release might leave it: the same blocks, another format of the rest. */
+static void make_newer(ab_wal *wal)
+{
+    static const char format[] = {2, 0, 0, 0};
+    ab_wal_op op = {
+        .type = AB_WAL_PUT_STATE, .group = 0, .key = text("format"), .data = {format, sizeof format}};
+    require(ab_wal_commit(wal, &op, 1, NULL), "format");
+}
+
+/* An LMDB environment of somebody else. */
+static int make_foreign(const char *dir)
+{
+    MDB_env *env;
+    MDB_txn *txn;
+    MDB_dbi dbi;
+    char text_of[] = "somebody else";
+    MDB_val key = {8, text_of};
+    MDB_val value = {sizeof text_of, text_of};
+    bool made = mkdir(dir, 0777) == 0 && mdb_env_create(&env) == 0 && mdb_env_open(env, dir, 0, 0666) == 0 &&
+                mdb_txn_begin(env, NULL, 0, &txn) == 0 && mdb_dbi_open(txn, NULL, 0, &dbi) == 0 &&
+                mdb_put(txn, dbi, &key, &value, 0) == 0 && mdb_txn_commit(txn) == 0;
+    return made ? 0 : 1;
+}
+
 int main(int argc, char **argv)
 {
     ab_wal_options options = {
@@ -147,13 +175,20 @@ int main(int argc, char **argv)
     if (argc == 3 && strcmp(argv[1], "--socket") == 0) {
         return leave_socket(argv[2]);
     }
-    if (argc != 2) {
+    if (argc == 3 && strcmp(argv[1], "--foreign") == 0) {
+        return make_foreign(argv[2]);
+    }
+    bool newer = argc == 3 && strcmp(argv[1], "--newer") == 0;
+    if (argc != 2 && !newer) {
         fprintf(stderr, "usage: inspector_makelog DIR\n");
         return 2;
     }
-    int code = ab_wal_open(argv[1], &options, &wal, &origin, &message);
+    int code = ab_wal_open(argv[newer ? 2 : 1], &options, &wal, &origin, &message);
     require(code, message.text);
     fill(wal);
+    if (newer) {
+        make_newer(wal);
+    }
     ab_wal_close(wal);
     return 0;
 }

@@ -24,6 +24,9 @@ static const char *state_of(const json_t *group, style *s)
     if (!row_good(group, "apply_code")) {
         return "apply fails";
     }
+    if (row_bool(group, "salvaged")) {
+        return "salvaged";
+    }
     if (row_uint(group, "quarantined") > 0) {
         *s = STYLE_WARN;
         return "quarantine";
@@ -44,7 +47,11 @@ static void add_group(table *t, const json_t *node, const json_t *group)
 {
     style s;
     bool live = json_object_get(group, "members") != NULL;
-    table_format(t, "%" PRIu64, row_uint(node, "node_id"));
+    if (node != NULL) {
+        table_format(t, "%" PRIu64, row_uint(node, "node_id"));
+    } else {
+        table_text(t, "");
+    }
     table_format(t, "%" PRIu64, row_uint(group, "group"));
     table_text(t, row_text(group, "name"));
     table_text(t, row_text(group, "backend"));
@@ -62,7 +69,11 @@ static void add_group(table *t, const json_t *node, const json_t *group)
     } else {
         table_text(t, "");
     }
-    table_count(t, row_uint(group, "quarantined"));
+    if (json_object_get(group, "quarantined") != NULL) {
+        table_count(t, row_uint(group, "quarantined"));
+    } else {
+        table_text(t, "");
+    }
 }
 
 static void judge(report *r, const json_t *answer, const options *o)
@@ -79,7 +90,7 @@ static void judge(report *r, const json_t *answer, const options *o)
     {
         style s;
         const char *state = state_of(group, &s);
-        if (s == STYLE_BAD || s == STYLE_WARN) {
+        if ((s == STYLE_BAD || s == STYLE_WARN) && !row_bool(group, "salvaged")) {
             report_problem(r, "%s: group %" PRIu64 " (%s): %s", name, row_uint(group, "group"),
                            row_text(group, "name"), state);
         }
@@ -125,8 +136,8 @@ const command command_groups = {
         "Columns: ENTRIES in the log, of all streams, and LOG their bytes; BEHIND entries that the slowest "
         "peer\n"
         "has not confirmed; STATE good, busy (something is on its way to peers or to the state machine),\n"
-        "quarantine, apply fails, bad streams, no writes, or stopped. Looks at the key of every block: on a\n"
-        "log of millions of blocks `status` is quicker.\n",
+        "quarantine, apply fails, bad streams, no writes, stopped, or salvaged (found in a damaged file).\n"
+        "Looks at the key of every block: on a log of millions of blocks `status` is quicker.\n",
     .wrong = "a node cannot be asked, or a group is in one of the states quarantine, apply fails, bad\n"
              "streams, no writes",
     .examples = "anabranch groups --data n1\n"

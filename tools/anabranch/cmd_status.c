@@ -61,6 +61,16 @@ static void add_node(table *t, const json_t *answer)
     used_of(t, node, "memory_bytes", "memory_budget");
 }
 
+/* A count; what a salvaged group cannot tell is left open. */
+static void add_known(table *t, const json_t *row, const char *key)
+{
+    if (json_object_get(row, key) != NULL) {
+        table_count(t, row_uint(row, key));
+    } else {
+        table_text(t, "");
+    }
+}
+
 static void add_group(table *t, const json_t *node, const json_t *group)
 {
     bool live = json_object_get(group, "members") != NULL;
@@ -69,7 +79,7 @@ static void add_group(table *t, const json_t *node, const json_t *group)
     table_text(t, row_text(group, "name"));
     table_text(t, row_text(group, "backend"));
     table_text(t, strcmp(row_text(group, "stream"), "0.0") == 0 ? "" : row_text(group, "stream"));
-    table_count(t, row_uint(group, "last_index"));
+    add_known(t, group, "last_index");
     if (live) {
         table_count(t, row_uint(group, "queued_entries"));
         table_count(t, row_uint(group, "apply_blocks"));
@@ -79,7 +89,7 @@ static void add_group(table *t, const json_t *node, const json_t *group)
         table_text(t, "");
         table_text(t, "");
     }
-    table_count(t, row_uint(group, "quarantined"));
+    add_known(t, group, "quarantined");
     table_style(t, row_uint(group, "quarantined") > 0 ? STYLE_BAD : STYLE_PLAIN);
 }
 

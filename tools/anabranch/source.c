@@ -3,6 +3,7 @@
 #include "tools/anabranch/source.h"
 #include "tools/anabranch/client.h"
 #include "tools/anabranch/offline.h"
+#include "tools/anabranch/salvage.h"
 #include "tools/anabranch/text.h"
 #include "wal/wal.h"
 
@@ -63,6 +64,11 @@ bool source_live(const source *s)
 
 int source_ask(source *s, const query *q, row_fn fn, void *arg)
 {
+    if (s->code == AB_ECORRUPT || s->code == AB_EVERSION) {
+        int code = salvage_answers(q) && !s->salvaged ? salvage_ask(s, q, fn, arg) : AB_OK;
+        s->salvaged = true;
+        return code == AB_ENOMEM || code == AB_ECLOSED ? code : s->code;
+    }
     if (s->code != AB_OK) {
         return s->code;
     }

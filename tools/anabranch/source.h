@@ -18,6 +18,7 @@ typedef struct source {
     struct ab_wal *wal;   /* offline */
     uint8_t store_id[16]; /* offline */
     int code;             /* AB_OK, or why there is neither */
+    bool salvaged;        /* the file was searched for blocks, which `message` tells */
     ab_message message;   /* what is wrong, where, what to do */
     int silence_ms; /* live: a node that says nothing for so long is stuck; may be changed after source_open() */
 } source;
