@@ -219,7 +219,7 @@ START_TEST(constant_memory)
     char piece[65536];
     long most = 0;
     size_t total = 0;
-    write_many(600000, 1000);
+    write_many(AB_POINTS, 1000);
     get("/export?stop=1000", 200);
     long before = anonymous_kib();
     int fd = dial();
@@ -232,8 +232,8 @@ START_TEST(constant_memory)
         total += (size_t)n;
     }
     close(fd);
-    ck_assert_uint_gt(total, 600000u * 25);
-    ck_assert_msg(most < before + 4096, "from %ld to %ld KiB", before, most);
+    ck_assert_uint_gt(total, AB_POINTS * 25);
+    ck_assert_msg(most < before + AB_GROWTH_KIB, "from %ld to %ld KiB", before, most);
 }
 END_TEST
 

@@ -6,7 +6,9 @@
 #include <check.h>
 #include <errno.h>
 #include <jansson.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -175,7 +177,7 @@ START_TEST(logs_json)
     size_t lines = 0;
     for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n")) {
         if (line[0] != '{') {
-            ck_assert_int_eq(strncmp(line, "time=20", 7), 0); /* from before */
+            ck_assert_msg(strncmp(line, "time=20", 7) == 0, "not from before either: %s", line);
             continue;
         }
         json_error_t error;
@@ -249,6 +251,77 @@ START_TEST(stops_in_time)
 }
 END_TEST
 
+typedef struct hammer {
+    pthread_t thread;
+    size_t kind;
+    atomic_size_t answered;
+} hammer;
+
+static void *run_hammer(void *arg)
+{
+    static const struct {
+        const char *method;
+        const char *path;
+        const char *body;
+    } kinds[] = {{"POST", "/write", "m,n=1 f=1\nm,n=2 f=1\n"},
+                 {"GET", "/health", ""},
+                 {"GET", "/metrics", ""},
+                 {"GET", "/export", ""},
+                 {"POST", "/delete?measurement=m", ""},
+                 {"GET", "/digest", ""}};
+    hammer *h = arg;
+    ab_httpc mine;
+    ab_httpc_answer got = {.status = 200};
+    uint16_t to = port();
+    const char *body = kinds[h->kind].body;
+    if (!ab_httpc_init(&mine)) {
+        return NULL;
+    }
+    while (ab_httpc_request(&mine, to, kinds[h->kind].method, kinds[h->kind].path, NULL, body, strlen(body),
+                            NULL, &got) &&
+           got.status != 503) {
+        atomic_fetch_add(&h->answered, 1);
+    }
+    ab_httpc_free(&mine);
+    return NULL;
+}
+
+/* Stopped while requests of every kind come in, and one whose body ends meanwhile. */
+START_TEST(stops_under_load)
+{
+    enum { KINDS = 6 };
+    for (int round = 0; round < 5; round++) {
+        static hammer hammers[KINDS];
+        int status = -1;
+        int late = dial();
+        say(late, "POST /write HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\nm f=");
+        for (size_t i = 0; i < KINDS; i++) {
+            hammers[i].kind = i;
+            atomic_store(&hammers[i].answered, 0);
+            ck_assert_int_eq(pthread_create(&hammers[i].thread, NULL, run_hammer, &hammers[i]), 0);
+        }
+        for (size_t i = 0; i < KINDS; i++) {
+            while (atomic_load(&hammers[i].answered) < 3) {
+                ab_pause();
+            }
+        }
+        size_t stops = count_in_log("msg=\"stopping\"");
+        ck_assert_int_eq(kill(cluster.nodes[0].pid, SIGTERM), 0);
+        wait_for_log("msg=\"stopping\"", stops + 1);
+        send(late, "1 1\n", 4, MSG_NOSIGNAL);
+        ck_assert_ptr_null(strstr(hear(late, "\r\n\r\n"), "500"));
+        close(late);
+        ck_assert_msg(ab_cluster_signal(&cluster, 0, SIGTERM, &status), "%s", cluster.error);
+        ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %d\n%s", status,
+                      read_text("log"));
+        for (size_t i = 0; i < KINDS; i++) {
+            pthread_join(hammers[i].thread, NULL);
+        }
+        ck_assert_msg(ab_cluster_start(&cluster, 0), "%s", cluster.error);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("service");
@@ -258,6 +331,7 @@ int main(void)
     tcase_add_test(c, names_what_needs_a_restart);
     tcase_add_test(c, keeps_what_it_has);
     tcase_add_test(c, logs_json);
+    tcase_add_test(c, stops_under_load);
     tcase_set_timeout(c, 60);
     suite_add_tcase(s, c);
     c = tcase_create("manager");

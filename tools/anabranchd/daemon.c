@@ -114,7 +114,7 @@ static int make_points_dir(const char *path, ab_message *message)
 static int open_group(ab_daemon *daemon, const char *points, size_t i, ab_message *message)
 {
     ab_shard *shard = &daemon->shards[i];
-    int code = ab_shard_init(shard, points, daemon->groups[i].id);
+    int code = ab_shard_init(shard, points, &daemon->groups[i]);
     if (code != AB_OK) {
         return code;
     }

@@ -120,6 +120,24 @@ static enum MHD_Result begin(ab_http *http, struct MHD_Connection *connection, c
     return MHD_YES;
 }
 
+/* Nothing may use the node while it closes: handlers are counted, and none begins once the daemon is stopping. */
+static bool enter(ab_http *http)
+{
+    pthread_mutex_lock(&http->lock);
+    bool open = !atomic_load(&http->draining);
+    http->running += open ? 1 : 0;
+    pthread_mutex_unlock(&http->lock);
+    return open;
+}
+
+static void leave(ab_http *http)
+{
+    pthread_mutex_lock(&http->lock);
+    http->running--;
+    pthread_cond_broadcast(&http->idle);
+    pthread_mutex_unlock(&http->lock);
+}
+
 static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, const char *path,
                                   const char *method, const char *version, const char *data, size_t *size,
                                   void **state)
@@ -134,13 +152,20 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
         *size = 0;
         return ab_body_take(request, data, taken);
     }
-    if (!request->waiting) {
-        ab_body_end(request);
+    if (request->waiting) {
+        return request->route->run(request);
+    }
+    ab_body_end(request);
+    if (request->refusal == 0 && !enter(request->http)) {
+        ab_http_refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE, "shutting down");
     }
     if (request->refusal != 0) {
         return ab_http_error(request, request->refusal, request->reason);
     }
-    return request->route->run(request);
+    ab_http *http = request->http; /* the request may be gone after it was suspended */
+    enum MHD_Result result = request->route->run(request);
+    leave(http);
+    return result;
 }
 
 static void log_request(const ab_request *request)
@@ -172,6 +197,19 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **st
     }
 }
 
+static void on_connection(void *arg, struct MHD_Connection *connection, void **state,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    ab_http *http = arg;
+    (void)connection;
+    (void)state;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        atomic_fetch_add(&http->counters.connections, 1);
+    } else {
+        atomic_fetch_sub(&http->counters.connections, 1);
+    }
+}
+
 static void on_log(void *arg, const char *format, va_list args)
 {
     /* libmicrohttpd tells of each client that goes away early: no news. */
@@ -190,8 +228,8 @@ static struct MHD_Daemon *start_daemon(ab_http *http)
     return MHD_start_daemon(
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
         on_request, http, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, http->listen_fd,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)settings->max_connections, MHD_OPTION_CONNECTION_TIMEOUT,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)settings->max_connections, MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned)settings->idle_timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
         MHD_OPTION_ARRAY, threads > 1 ? several : one, MHD_OPTION_END);
 }
@@ -242,7 +280,9 @@ uint16_t ab_http_port(const ab_http *http)
 bool ab_http_drain(ab_http *http, uint64_t timeout_ms)
 {
     struct timespec until;
+    pthread_mutex_lock(&http->lock);
     atomic_store(&http->draining, true);
+    pthread_mutex_unlock(&http->lock);
     MHD_socket listening = MHD_quiesce_daemon(http->daemon);
     if (listening != MHD_INVALID_SOCKET) {
         close(listening);
@@ -256,6 +296,9 @@ bool ab_http_drain(ab_http *http, uint64_t timeout_ms)
     int timed_out = 0;
     while (http->suspended > 0 && timed_out == 0) {
         timed_out = pthread_cond_timedwait(&http->idle, &http->lock, &until);
+    }
+    while (http->running > 0) { /* they do not wait for anything */
+        pthread_cond_wait(&http->idle, &http->lock);
     }
     bool done = http->suspended == 0;
     pthread_mutex_unlock(&http->lock);

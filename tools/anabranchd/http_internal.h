@@ -29,6 +29,7 @@ typedef struct ab_http_counters {
     _Atomic uint64_t points_stored;
     _Atomic uint64_t lines_malformed;
     _Atomic uint64_t exported_bytes;
+    _Atomic uint64_t connections; /* open now */
     _Atomic uint64_t deletes;
     _Atomic uint64_t write_buckets[AB_HTTP_BUCKETS + 1];
     _Atomic uint64_t write_us;
@@ -41,13 +42,14 @@ struct ab_http {
     struct MHD_Daemon *daemon;
     uint16_t port;
     int listen_fd;
-    atomic_bool draining;
+    atomic_bool draining;        /* set under the lock */
     _Atomic uint64_t body_bytes; /* held by requests */
     ab_http_counters counters;
     time_t started;
-    pthread_mutex_t lock; /* guards suspended */
+    pthread_mutex_t lock; /* guards suspended and running */
     pthread_cond_t idle;
     size_t suspended; /* requests that wait for completions */
+    size_t running;   /* handlers: only they, and not while draining, use the node */
 };
 
 typedef struct ab_request ab_request;
@@ -64,7 +66,8 @@ typedef struct ab_part {
     ab_store_summary summary; /* reads */
 } ab_part;
 
-/* Finishes the request once it has all of its body. */
+/* Finishes the request once it has all of its body. It may use the node unless it runs again after waiting: then the node
+ * may be closed. */
 typedef enum MHD_Result (*ab_request_fn)(ab_request *request);
 
 typedef struct ab_route {

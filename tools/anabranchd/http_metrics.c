@@ -25,7 +25,7 @@ static const char *group_name(const ab_http_options *options, uint64_t id)
 {
     for (size_t i = 0; i < options->shard_count; i++) {
         if (options->shards[i].id == id) {
-            return ab_group_name(options->shards[i].group);
+            return options->shards[i].name;
         }
     }
     return "?";
@@ -108,7 +108,7 @@ static void put_stores(collection *all)
 {
     for (size_t i = 0; i < all->options->shard_count; i++) {
         const ab_shard *shard = &all->options->shards[i];
-        const char *name = ab_group_name(shard->group);
+        const char *name = shard->name;
         ab_store_summary summary;
         ab_store_summarize(shard->store, &summary);
         ab_exposition_put(&all->out, AB_METRIC_GAUGE, "store_points", "Points in the store, as flushed.",
@@ -174,9 +174,7 @@ static void put_http(collection *all, ab_http *http)
         put(all, AB_METRIC_COUNTER, counters[i].family, counters[i].help,
             (double)atomic_load(counters[i].counter));
     }
-    const union MHD_DaemonInfo *info = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
-    put(all, AB_METRIC_GAUGE, "http_connections", "Open connections.",
-        info != NULL ? (double)info->num_connections : 0);
+    put(all, AB_METRIC_GAUGE, "http_connections", "Open connections.", (double)atomic_load(&c->connections));
     put(all, AB_METRIC_GAUGE, "http_bodies_bytes", "Memory of bodies being received or parsed.",
         (double)atomic_load(&http->body_bytes));
     pthread_mutex_lock(&http->lock);

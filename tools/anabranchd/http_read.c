@@ -29,7 +29,7 @@ static int refuses_writes(const ab_http_options *options, const char **name)
         ab_group_status group;
         ab_group_get_status(options->shards[i].group, &group);
         if (group.write_code != AB_OK) {
-            *name = ab_group_name(options->shards[i].group);
+            *name = options->shards[i].name;
             return group.write_code;
         }
     }
@@ -138,9 +138,9 @@ static json_t *describe_shard(const ab_shard *shard, const ab_store_summary *sum
     for (size_t i = 0; i < sizeof summary->digest.bytes; i++) {
         snprintf(digest + 2 * i, 3, "%02x", summary->digest.bytes[i]);
     }
-    return json_pack("{s:I,s:s,s:s,s:I,s:I,s:I}", "id", (json_int_t)shard->id, "name",
-                     ab_group_name(shard->group), "digest", digest, "points", (json_int_t)summary->points,
-                     "columns", (json_int_t)summary->columns, "tombstones", (json_int_t)summary->tombstones);
+    return json_pack("{s:I,s:s,s:s,s:I,s:I,s:I}", "id", (json_int_t)shard->id, "name", shard->name, "digest",
+                     digest, "points", (json_int_t)summary->points, "columns", (json_int_t)summary->columns,
+                     "tombstones", (json_int_t)summary->tombstones);
 }
 
 enum MHD_Result ab_http_digest(ab_request *request)

@@ -6,15 +6,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-int ab_shard_init(ab_shard *shard, const char *points_dir, uint64_t id)
+int ab_shard_init(ab_shard *shard, const char *points_dir, const ab_group_config *config)
 {
-    *shard = (ab_shard){.id = id};
+    *shard = (ab_shard){.id = config->id};
+    snprintf(shard->name, sizeof shard->name, "%s", config->name);
     size_t size = strlen(points_dir) + 24;
     shard->dir = malloc(size);
     if (shard->dir == NULL) {
         return AB_ENOMEM;
     }
-    snprintf(shard->dir, size, "%s/%llu", points_dir, (unsigned long long)id);
+    snprintf(shard->dir, size, "%s/%llu", points_dir, (unsigned long long)config->id);
     return AB_OK;
 }
 

@@ -17,13 +17,14 @@
 typedef struct ab_shard {
     char *dir;
     uint64_t id;
+    char name[AB_NAME_MAX + 1];
     ab_group *group;    /**< set by whoever opens it */
     ab_store *store;    /**< NULL until the group is open */
     ab_message message; /**< why the store could not be opened */
 } ab_shard;
 
 /** @return AB_OK, AB_ENOMEM */
-int ab_shard_init(ab_shard *shard, const char *points_dir, uint64_t id);
+int ab_shard_init(ab_shard *shard, const char *points_dir, const ab_group_config *config);
 
 /** After the group was closed, and no export is under way. */
 void ab_shard_fini(ab_shard *shard);
