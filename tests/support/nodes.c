@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 void test_log(void *ctx, ab_severity severity, const char *text)
@@ -42,18 +43,20 @@ void test_remove(const char *path)
     nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-/* A port that was free a moment ago. */
-static uint16_t free_port(void)
+/* A port that stays ours: bound here and never listened on, which does not keep a node of this process from listening on it
+ * (both say SO_REUSEADDR), but keeps the system from giving it to anybody else, also while the node is closed. */
+static uint16_t reserve_port(int *fd)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&address, size) != 0 ||
-        getsockname(fd, (struct sockaddr *)&address, &size) != 0) {
-        perror("free_port");
+    int on = 1;
+    *fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (*fd < 0 || setsockopt(*fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
+        bind(*fd, (struct sockaddr *)&address, size) != 0 ||
+        getsockname(*fd, (struct sockaddr *)&address, &size) != 0) {
+        perror("reserve_port");
         exit(1);
     }
-    close(fd);
     return ntohs(address.sin_port);
 }
 
@@ -67,7 +70,7 @@ void test_cluster_init(test_cluster *cluster, size_t count)
         test_directory(node->dir, sizeof node->dir);
         test_sm_init(&node->sm);
         node->sm.keep_durable = true;
-        node->port = free_port();
+        node->port = reserve_port(&node->reserved);
         cluster->peers[i] =
             (ab_peer_config){.node_id = (uint32_t)i + 1, .host = "127.0.0.1", .port = node->port};
     }
@@ -136,6 +139,7 @@ void test_cluster_free(test_cluster *cluster)
     for (size_t i = 0; i < cluster->count; i++) {
         (void)test_cluster_close(cluster, i);
         test_sm_free(&cluster->nodes[i].sm);
+        close(cluster->nodes[i].reserved);
         test_remove(cluster->nodes[i].dir);
     }
 }
@@ -152,4 +156,18 @@ int test_write_range(ab_group *group, const char *prefix, unsigned from, unsigne
         }
     }
     return AB_OK;
+}
+
+bool test_links_wait(const test_node *node, uint32_t up, unsigned timeout_ms)
+{
+    const struct timespec moment = {.tv_nsec = 1000000};
+    ab_node_status status;
+    for (unsigned waited = 0; waited < timeout_ms; waited++) {
+        ab_node_get_status(node->node, &status);
+        if (status.peers_up == up) {
+            return true;
+        }
+        nanosleep(&moment, NULL);
+    }
+    return false;
 }

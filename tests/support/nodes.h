@@ -16,6 +16,7 @@ typedef struct test_node {
     test_sm sm;
     char dir[64];
     uint16_t port;
+    int reserved; /* a socket that holds the port */
 } test_node;
 
 typedef struct test_cluster {
@@ -47,6 +48,9 @@ void test_remove(const char *path);
 
 /** Writes "prefix-i" for i in [from, to) as single writes, waits for each. @return AB_OK or the first failure */
 int test_write_range(ab_group *group, const char *prefix, unsigned from, unsigned to);
+
+/** Waits until `up` links of an open node stand. @return false after `timeout_ms` */
+bool test_links_wait(const test_node *node, uint32_t up, unsigned timeout_ms);
 
 /** Prints log lines of a node when AB_TEST_LOG is set. */
 void test_log(void *ctx, ab_severity severity, const char *text);

@@ -169,7 +169,7 @@ const ab_statemachine test_statemachine = {.version = AB_STATEMACHINE_VERSION,
                                            .digest = sm_digest,
                                            .close = sm_close};
 
-bool test_sm_wait(test_sm *sm, size_t count, unsigned timeout_ms)
+static struct timespec deadline_in(unsigned timeout_ms)
 {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
@@ -179,6 +179,12 @@ bool test_sm_wait(test_sm *sm, size_t count, unsigned timeout_ms)
         until.tv_sec++;
         until.tv_nsec -= 1000000000;
     }
+    return until;
+}
+
+bool test_sm_wait(test_sm *sm, size_t count, unsigned timeout_ms)
+{
+    struct timespec until = deadline_in(timeout_ms);
     pthread_mutex_lock(&sm->lock);
     int code = 0;
     while (sm->count < count && code != ETIMEDOUT) {
@@ -187,6 +193,19 @@ bool test_sm_wait(test_sm *sm, size_t count, unsigned timeout_ms)
     bool reached = sm->count >= count;
     pthread_mutex_unlock(&sm->lock);
     return reached;
+}
+
+bool test_sm_wait_inside(test_sm *sm, unsigned timeout_ms)
+{
+    struct timespec until = deadline_in(timeout_ms);
+    pthread_mutex_lock(&sm->lock);
+    int code = 0;
+    while (sm->in_apply == 0 && code != ETIMEDOUT) {
+        code = pthread_cond_timedwait(&sm->changed, &sm->lock, &until);
+    }
+    bool inside = sm->in_apply > 0;
+    pthread_mutex_unlock(&sm->lock);
+    return inside;
 }
 
 size_t test_sm_count(test_sm *sm)

@@ -46,6 +46,8 @@ void test_sm_free(test_sm *sm);
 /** Waits until `count` entries were applied. @return false after `timeout_ms` */
 bool test_sm_wait(test_sm *sm, size_t count, unsigned timeout_ms);
 
+/** Waits until somebody is in `apply`. @return false after `timeout_ms` */
+bool test_sm_wait_inside(test_sm *sm, unsigned timeout_ms);
 size_t test_sm_count(test_sm *sm);
 void test_sm_block(test_sm *sm, bool blocked);
 

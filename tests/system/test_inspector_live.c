@@ -35,6 +35,7 @@ static void setup(void)
     }
     for (size_t i = 0; i < 3; i++) {
         ck_assert(test_sm_wait(&cluster.nodes[i].sm, ENTRIES, WAIT_MS));
+        ck_assert(test_links_wait(&cluster.nodes[i], 2, WAIT_MS));
     }
 }
 
@@ -159,6 +160,8 @@ END_TEST
 START_TEST(a_node_that_is_down)
 {
     ck_assert_int_eq(test_cluster_close(&cluster, 2), AB_OK);
+    ck_assert(test_links_wait(&cluster.nodes[0], 1, WAIT_MS));
+    ck_assert(test_links_wait(&cluster.nodes[1], 1, WAIT_MS));
     expect("status --data \"$1\" --data \"$2\" --data \"$3\"", 1, "link to node 3 is down");
     ck_assert_ptr_nonnull(strstr(output, "(node 3): is not running"));
     ck_assert_ptr_nonnull(strstr(output, "1/2"));
@@ -178,6 +181,7 @@ START_TEST(a_replica_that_lags)
     test_sm_block(&cluster.nodes[1].sm, true);
     write_more(0, "more", 10);
     ck_assert(test_sm_wait(&cluster.nodes[0].sm, ENTRIES + 10, WAIT_MS));
+    ck_assert(test_sm_wait_inside(&cluster.nodes[1].sm, WAIT_MS));
     expect("digest --data \"$1\" --data \"$2\" --timeout 0.3", 1, "apply is busy");
     test_sm_block(&cluster.nodes[1].sm, false);
     expect("digest --data \"$1\" --data \"$2\" --timeout 30", 0, "All replicas are equal.");
