@@ -56,6 +56,7 @@ static bool on_row(void *arg, json_t *row)
     }
     if (p->o->json) {
         p->no_memory = (row_is(row, "entry") && !entry_finish(p->o, row)) || p->no_memory;
+        json_object_set_new(row, "format", json_integer(1));
         json_object_set_new(row, "data", json_text(p->data_dir, strlen(p->data_dir)));
         json_dumpf(row, stdout, JSON_COMPACT | JSON_ENSURE_ASCII);
         putchar('\n');
