@@ -6,6 +6,9 @@ if(AB_TOOLS)
         ${CMAKE_SOURCE_DIR}/tests/support/markup_check.c LIBS m LABELS unit)
 
     pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
-    ab_test(NAME test_history SOURCES test_history.c ${inspector}/sample.c ${inspector}/history.c ${inspector}/text.c
+    ab_test(NAME test_history SOURCES test_history.c ${inspector}/sample.c ${inspector}/sample_take.c
+        ${inspector}/history.c ${inspector}/row.c ${inspector}/text.c
         LIBS ab_base PkgConfig::JANSSON m LABELS unit)
+    ab_test(NAME test_top SOURCES test_top.c ${inspector}/top_view.c ${inspector}/sample.c ${inspector}/row.c
+        ${inspector}/plot_ticks.c ${inspector}/text.c LIBS ab_base PkgConfig::JANSSON m LABELS unit)
 endif()

@@ -66,32 +66,6 @@ int source_ask(source *s, const query *q, row_fn fn, void *arg)
     return good ? AB_OK : AB_ECLOSED;
 }
 
-uint64_t row_uint(const json_t *row, const char *key)
-{
-    return (uint64_t)json_integer_value(json_object_get(row, key));
-}
-
-const char *row_text(const json_t *row, const char *key)
-{
-    const char *text = json_string_value(json_object_get(row, key));
-    return text != NULL ? text : "";
-}
-
-bool row_bool(const json_t *row, const char *key)
-{
-    return json_is_true(json_object_get(row, key));
-}
-
-bool row_good(const json_t *row, const char *key)
-{
-    return row_text(row, key)[0] == '\0' || strcmp(row_text(row, key), "AB_OK") == 0;
-}
-
-json_t *json_text(const char *text, size_t length)
-{
-    return json_stringn(text, length);
-}
-
 bool report_file(json_t *answer, json_t *row)
 {
     const char *type = row_text(row, "type");

@@ -15,6 +15,7 @@ extern const command command_metrics;
 extern const command command_quarantine;
 extern const command command_config;
 extern const command command_report;
+extern const command command_top;
 
 /* It reads its options itself. */
 static const command command_bench = {
@@ -24,8 +25,19 @@ static const command command_bench = {
 };
 
 const command *const commands[] = {
-    &command_status,  &command_groups,     &command_peers,  &command_log,    &command_verify, &command_digest,
-    &command_metrics, &command_quarantine, &command_config, &command_report, &command_bench,  NULL,
+    &command_status,
+    &command_groups,
+    &command_peers,
+    &command_log,
+    &command_verify,
+    &command_digest,
+    &command_metrics,
+    &command_quarantine,
+    &command_config,
+    &command_top,
+    &command_report,
+    &command_bench,
+    NULL,
 };
 
 const command *command_find(const char *name)

@@ -119,6 +119,7 @@ static bool add_look(history *h, history_node *node, node_sample *now)
         series->confirmed[at] = (double)p->confirmed;
     }
     node->missed += !row_bool(now->answer, "running") || !row_good(now->answer, "code");
+    now->node_id = now->node_id != 0 ? now->node_id : node->last.node_id;
     sample_free(&node->last);
     node->last = *now;
     *now = (node_sample){0};
