@@ -7,3 +7,5 @@ foreach(test test_store test_store_delete)
         LIBS anabranchd_store anabranchd_points ab_base ALLOC TIMEOUT 180)
 endforeach()
 ab_test(NAME test_selector SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_selector.c LIBS anabranchd_points ALLOC)
+ab_test(NAME test_exposition
+    SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_exposition.c ${CMAKE_SOURCE_DIR}/tools/anabranchd/exposition.c LIBS m ALLOC)

@@ -94,11 +94,6 @@ static void write_value(double value, FILE *out)
     }
 }
 
-static bool same(const ab_sample *a, const ab_sample *b)
-{
-    return strcmp(a->suffix, b->suffix) == 0 && strcmp(a->labels, b->labels) == 0;
-}
-
 static void write_family(const ab_sample *const *list, size_t count, const char *prefix, FILE *out)
 {
     static const char *const types[] = {"gauge", "counter", "histogram"};
@@ -106,9 +101,6 @@ static void write_family(const ab_sample *const *list, size_t count, const char 
     double divisor = make_name(prefix, list[0]->family, name);
     fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", name, list[0]->help, name, types[list[0]->type]);
     for (size_t i = 0; i < count; i++) {
-        if (i > 0 && same(list[i], list[i - 1])) {
-            continue;
-        }
         bool bare = list[i]->labels[0] == '\0';
         fprintf(out, "%s%s%s%s%s ", name, list[i]->suffix, bare ? "" : "{", list[i]->labels, bare ? "" : "}");
         write_value(list[i]->value / divisor, out);
