@@ -4,7 +4,7 @@ foreach(test test_lineprotocol test_pack)
 endforeach()
 foreach(test test_store test_store_delete)
     ab_test(NAME ${test} SOURCES ${CMAKE_CURRENT_LIST_DIR}/${test}.c ${CMAKE_CURRENT_LIST_DIR}/store_fixture.c
-        LIBS anabranchd_store anabranchd_points ab_base ALLOC TIMEOUT 180)
+        LIBS anabranchd_store anabranchd_points ab_base ALLOC TIMEOUT 180 LABELS no_tsan) # one thread
 endforeach()
 ab_test(NAME test_selector SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_selector.c LIBS anabranchd_points ALLOC)
 ab_test(NAME test_exposition
