@@ -88,19 +88,12 @@ double ab_cmp_ratio(const struct ab_cmp_report *report, enum ab_cmp_system syste
 /* --- table --- */
 
 /* Three or so significant digits, right-aligned. */
-static void number(FILE *out, double value, const char *unit)
+static void number(FILE *out, double value)
 {
-    char text[32];
-    if (isnan(value)) {
-        snprintf(text, sizeof text, "-");
-    } else if (value >= 100) {
-        snprintf(text, sizeof text, "%.0f%s", value, unit);
-    } else {
-        snprintf(text, sizeof text,
-                 value >= 10      ? "%.1f%s"
-                 : value >= 0.095 ? "%.2f%s"
-                                  : "%.4f%s",
-                 value, unit);
+    char text[32] = "-";
+    if (!isnan(value)) {
+        int decimals = value >= 100 || value == 0 ? 0 : value >= 10 ? 1 : value >= 0.095 ? 2 : 4;
+        snprintf(text, sizeof text, "%.*f", decimals, value);
     }
     fprintf(out, "%*s", CELL, text);
 }
@@ -109,9 +102,9 @@ static void metric(const struct ab_cmp_report *report, enum ab_cmp_system system
                    enum ab_cmp_figure figure, double unit, FILE *out)
 {
     fputs(" ", out);
-    number(out, ab_cmp_median(report, system, which, figure) / unit, "");
-    number(out, ab_cmp_ratio(report, system, AB_CMP_LOOP, which, figure), "");
-    number(out, ab_cmp_ratio(report, system, AB_CMP_OURS, which, figure), "");
+    number(out, ab_cmp_median(report, system, which, figure) / unit);
+    number(out, ab_cmp_ratio(report, system, AB_CMP_LOOP, which, figure));
+    number(out, ab_cmp_ratio(report, system, AB_CMP_OURS, which, figure));
 }
 
 static const char *case_title(enum ab_cmp_case which)
@@ -155,7 +148,7 @@ static void print_case(const struct ab_cmp_report *report, enum ab_cmp_case whic
         metric(report, system, which, AB_CMP_P99, 1000, out);
         metric(report, system, which, AB_CMP_CPU, 1, out);
         fputs(" ", out);
-        number(out, ab_cmp_median(report, system, which, AB_CMP_CATCH_UP), "");
+        number(out, ab_cmp_median(report, system, which, AB_CMP_CATCH_UP));
         fputs("\n", out);
     }
 }

@@ -278,6 +278,8 @@ START_TEST(protocol_buffers)
     ck_assert_mem_eq(data, "\x38\xac\x02\x12\x05value\x48", 11);
     ck_assert(ab_pb_find_number(data, size, 9, &number));
     ck_assert_uint_eq(number, UINT64_MAX);
+    ck_assert(ab_pb_find_number(data, size, 7, &number));
+    ck_assert_uint_eq(number, 300);
     ck_assert(ab_pb_find_bytes(data, size, 2, &found, &length));
     ck_assert_uint_eq(length, 5);
     ck_assert_mem_eq(found, "value", 5);
