@@ -236,10 +236,12 @@ int ab_wal_walk_again(ab_wal_walk *walk)
     code = walk->no_memory ? AB_ENOMEM : code;
     if (code == AB_OK) {
         carry_on(walk, before, count);
-    } else {
-        walk->count = 0;
+        free(before);
+        return AB_OK;
     }
-    free(before);
+    free(walk->streams); /* as before the call, at the end */
+    walk->streams = before;
+    walk->count = walk->capacity = walk->position = count;
     return code;
 }
 

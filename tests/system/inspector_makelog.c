@@ -95,6 +95,8 @@ static void fill(ab_wal *wal)
                                  "load\xca\x3f\xc0\x00\x00\xa2"
                                  "up\xc3\xc0\x05\x01\xa4"
                                  "load\xd7\x01\x00\x00\x00\x00\x00\x00\x00\x07";
+    static const char removal[] = "\x02\x05\xcd\x03\xe8\xa3"
+                                  "cpu\x01\xa6host=a";
     /* Three msgpack objects. */
     static const char objects[] = "\x82\xa4"
                                   "temp\xcb\x40\x35\x80\x00\x00\x00\x00\x00\x05\xc4\x02\x00\xff"
@@ -126,8 +128,9 @@ static void fill(ab_wal *wal)
               (ab_bytes[]){{points, sizeof points - 1},
                            {points, sizeof points - 5}, /* not whole */
                            {objects, sizeof objects - 1},
-                           {objects, sizeof objects - 4}},
-              4);
+                           {objects, sizeof objects - 4},
+                           {removal, sizeof removal - 1}},
+              5);
     ab_wal_op trim = {.type = AB_WAL_TRIM, .group = 1, .stream = sensors.stream, .index = 2, .limit = 10};
     require(ab_wal_commit(wal, &trim, 1, NULL), "trim");
 }

@@ -72,6 +72,31 @@ START_TEST(from_disk)
 }
 END_TEST
 
+static bool count_value(void *arg, const ab_config_value *value)
+{
+    (*(size_t *)arg)++;
+    return value->path[0] != '\0';
+}
+
+START_TEST(values)
+{
+    ab_config *config;
+    unsigned long n = 0;
+    ck_assert_int_eq(ab_config_parse("f.yaml", good, strlen(good), &config, NULL), AB_OK);
+    for (bool failed = true; failed;) {
+        size_t count = 0;
+        alloc_fail_at(++n);
+        int code = ab_config_each(config, count_value, &count);
+        failed = alloc_fail_happened();
+        alloc_fail_at(0);
+        ck_assert_int_eq(code, failed ? AB_ENOMEM : AB_OK);
+        ck_assert(failed ? count == 0 : count > 20);
+    }
+    ck_assert_uint_gt(n, 3);
+    ab_config_free(config);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("config_alloc");
@@ -79,6 +104,7 @@ int main(void)
     tcase_add_test(tc, good_file);
     tcase_add_test(tc, bad_files);
     tcase_add_test(tc, from_disk);
+    tcase_add_test(tc, values);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

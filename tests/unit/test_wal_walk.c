@@ -220,6 +220,27 @@ START_TEST(goes_on_with_what_comes)
 }
 END_TEST
 
+START_TEST(going_on_without_memory)
+{
+    ab_wal_walk *w;
+    uint64_t last = 0;
+    ab_wal_walk_options options = {.group = 1};
+    ck_assert_int_eq(ab_wal_walk_open(wal, &options, &w), AB_OK);
+    ck_assert_uint_eq(rest_of(w, &last), 14);
+    unsigned long n = 0;
+    for (bool failed = true; failed;) {
+        alloc_fail_at(++n);
+        int code = ab_wal_walk_again(w);
+        failed = alloc_fail_happened();
+        alloc_fail_at(0);
+        ck_assert_int_eq(code, failed ? AB_ENOMEM : AB_OK);
+        ab_wal_step step;
+        ck_assert_int_eq(ab_wal_walk_next(w, &step), AB_ENOTFOUND); /* nothing twice */
+    }
+    ab_wal_walk_close(w);
+}
+END_TEST
+
 typedef struct sizes {
     ab_wal_group_size of[4];
     size_t count;
@@ -278,6 +299,7 @@ int main(void)
     tcase_add_test(tc, sizes_of_groups);
     tcase_add_test(tc, latest_only);
     tcase_add_test(tc, goes_on_with_what_comes);
+    tcase_add_test(tc, going_on_without_memory);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

@@ -139,10 +139,17 @@ static bool each_group(const report *r, group_fn fn, void *arg)
     return true;
 }
 
+/* How many groups cannot be compared yet. */
+typedef struct count {
+    size_t groups;
+    size_t moving;
+} count;
+
 static void count_moving(void *arg, const comparison *c)
 {
-    size_t *moving = arg;
-    *moving += c->verdict == MOVING;
+    count *all = arg;
+    all->groups++;
+    all->moving += c->verdict == MOVING;
 }
 
 /* Of the digests that are known, the one that most nodes have; NULL where two are equally common. */
@@ -289,7 +296,11 @@ static void add_rows(void *arg, const comparison *c)
         table_text(t, row_text(c->answers[i], "data"));
         table_count(t, entries);
         table_text(t, row_text(c->rows[i], "digest"));
-        table_text(t, result_of(c, i));
+        const char *result = result_of(c, i);
+        table_text(t, result);
+        table_style(t, c->verdict == EQUAL && known(c->rows[i])               ? STYLE_GOOD
+                       : strcmp(result, "DIFFERS") == 0 || !known(c->rows[i]) ? STYLE_BAD
+                                                                              : STYLE_WARN);
     }
 }
 
@@ -321,14 +332,17 @@ static bool ask(report *r, const options *o, uint64_t end)
 static bool ask_until_still(report *r, const options *o)
 {
     uint64_t end = now_ms() + o->timeout_ms;
+    progress p = {.name = "waiting for equal frontiers"};
     for (;;) {
-        size_t moving = 0;
-        if (!ask(r, o, end) || !each_group(r, count_moving, &moving)) {
+        count all = {0};
+        if (!ask(r, o, end) || !each_group(r, count_moving, &all)) {
             return false;
         }
-        if (moving == 0 || now_ms() >= end) {
+        if (all.moving == 0 || now_ms() >= end) {
+            progress_clear();
             return true;
         }
+        progress_show(&p, all.groups - all.moving, all.groups, "groups");
         struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000L};
         nanosleep(&pause, NULL);
     }

@@ -263,10 +263,41 @@ static int point_lines(lines *l, const void *data, size_t size, const uint8_t **
     return l->failed ? AB_ENOMEM : code == AB_ENOTFOUND ? AB_OK : code;
 }
 
+static void delete_line(lines *l, const ab_selection *what)
+{
+    if (!begin_line(l)) {
+        return;
+    }
+    fputs("(delete) ", l->out);
+    add_safe(l->out, what->measurement.size > 0 ? what->measurement.data : "*",
+             what->measurement.size > 0 ? what->measurement.size : 1, "");
+    for (size_t i = 0; i < what->tag_count; i++) {
+        fputc(',', l->out);
+        add_safe(l->out, what->tags[i].data, what->tags[i].size, "");
+    }
+    fprintf(l->out, " from %" PRId64 " to %" PRId64, what->start, what->stop);
+    end_line(l);
+}
+
+/* A whole payload of anabranchd: points, or a delete. @return as point_lines() */
+static int daemon_lines(lines *l, const void *data, size_t size, const uint8_t **rest)
+{
+    ab_selection what;
+    if (!ab_pack_is_delete(data, size)) {
+        return point_lines(l, data, size, rest);
+    }
+    *rest = data;
+    int code = ab_pack_read_delete(data, size, &what);
+    if (code == AB_OK) {
+        delete_line(l, &what);
+    }
+    return l->failed ? AB_ENOMEM : code;
+}
+
 static void line_lines(lines *l, const uint8_t *data, size_t size, bool cut)
 {
     const uint8_t *rest;
-    int code = point_lines(l, data, size, &rest);
+    int code = daemon_lines(l, data, size, &rest);
     if (code == AB_ENOMEM) {
         l->failed = true;
     } else if (code != AB_OK && cut && rest > data) {
@@ -281,8 +312,8 @@ payload_kind payload_guess(const void *data, size_t size, bool cut)
 {
     lines probe = {.list = json_array()};
     const uint8_t *rest;
-    bool points = probe.list != NULL && size > 0 && !cut && point_lines(&probe, data, size, &rest) == AB_OK &&
-                  json_array_size(probe.list) > 0;
+    bool points = probe.list != NULL && size > 0 && !cut &&
+                  daemon_lines(&probe, data, size, &rest) == AB_OK && json_array_size(probe.list) > 0;
     json_decref(probe.list);
     return points ? PAYLOAD_LINE : text_strange(data, size) <= size / 4 ? PAYLOAD_TEXT : PAYLOAD_RAW;
 }
