@@ -24,9 +24,11 @@ typedef struct core {
     int refused;          /* the log refused a block of `own`: why */
     uint32_t self;
     uint32_t wall_seconds;
+    ab_marks left;   /* at the start: folded streams of which log or state machine still know */
     ab_marks before; /* what log and state machine had of other streams when the group was opened */
     bool carried;    /* a block of this run says that it comes after those */
     bool kept;       /* the epoch is the stored one */
+    bool certain;    /* whatever happens, no epoch before the current one is chosen again */
     bool started;
     bool announced; /* where local writes go */
 } core;
@@ -44,6 +46,7 @@ static void destroy(void *opaque)
     ab_order_free(&self->order);
     ab_reads_free(&self->reads);
     ab_marks_free(&self->before);
+    ab_marks_free(&self->left);
     free(self);
 }
 
@@ -69,15 +72,21 @@ static int stream_of(core *self, ab_stream name, ab_order_stream **found)
 
 static int load_init(core *self, const ab_core_init *init)
 {
-    int code = AB_OK;
     ab_order_stream *stream = NULL;
+    int code = ab_folds_load(&self->order.folds, init, &self->left);
     for (size_t i = 0; code == AB_OK && i < init->stream_count; i++) {
+        if (ab_folds_has(&self->order.folds, init->streams[i].stream)) {
+            continue;
+        }
         code = stream_of(self, init->streams[i].stream, &stream);
         if (code == AB_OK) {
             ab_order_open(stream, &init->streams[i]);
         }
     }
     for (size_t i = 0; code == AB_OK && i < init->applied.count; i++) {
+        if (ab_folds_has(&self->order.folds, init->applied.marks[i].stream)) {
+            continue;
+        }
         code = stream_of(self, init->applied.marks[i].stream, &stream);
         if (code == AB_OK) {
             stream->given = stream->applied = stream->checkpointed = init->applied.marks[i].index;
@@ -86,6 +95,7 @@ static int load_init(core *self, const ab_core_init *init)
     uint32_t epoch = 0;
     if (code == AB_OK) {
         code = ab_epoch_choose(init, &epoch, &self->kept);
+        self->certain = self->kept || !init->tail_safe;
     }
     if (code == AB_OK) {
         code = stream_of(self, (ab_stream){init->self, epoch}, &self->own);
@@ -130,6 +140,47 @@ static uint64_t safe_index(const ab_order_stream *stream)
     return stream->durable < stream->checkpointed ? stream->durable : stream->checkpointed;
 }
 
+/* Our old streams go, the oldest first, once log and state machine have them for good and nothing is left to trim. */
+static int fold_one(core *self, ab_order_stream *stream, ab_actions *actions, bool *folded)
+{
+    ab_fold *fold = NULL;
+    stream->ended = stream->last; /* nobody else writes to it, nor do we again */
+    if (!ab_order_is_over(&self->order, stream) || stream->base < stream->last) {
+        return AB_OK;
+    }
+    int code = ab_folds_of(&self->order.folds, stream->stream.node, &fold);
+    if (code != AB_OK) {
+        return code;
+    }
+    ab_fold next = *fold;
+    ab_fold_add(&next, stream->stream.epoch, stream->last, stream->last_hash);
+    code = ab_fold_push(&next, actions);
+    if (code == AB_OK) {
+        *fold = next;
+        *folded = true;
+        ab_order_remove(&self->order, stream);
+        ab_order_stream_clear(stream);
+        free(stream);
+    }
+    return code;
+}
+
+static int fold_old(core *self, ab_actions *actions)
+{
+    int code = AB_OK;
+    bool folded = self->certain || self->own->durable > 0; /* else an older epoch might be chosen again */
+    while (code == AB_OK && folded) {
+        uint32_t i = 0;
+        while (self->order.streams[i]->stream.node != self->self) {
+            i++;
+        }
+        ab_order_stream *oldest = self->order.streams[i];
+        folded = false;
+        code = oldest != self->own ? fold_one(self, oldest, actions, &folded) : AB_OK;
+    }
+    return code;
+}
+
 static int trim(core *self, uint64_t now, ab_actions *actions)
 {
     if (now < self->trim_at) {
@@ -148,8 +199,11 @@ static int trim(core *self, uint64_t now, ab_actions *actions)
         stream->base = action.mark.index;
         stream->base_hash = 0;
     }
-    self->trim_at = AB_NEVER;
-    return AB_OK;
+    int code = fold_old(self, actions);
+    if (code == AB_OK) {
+        self->trim_at = AB_NEVER;
+    }
+    return code;
 }
 
 static int acknowledge(core *self, ab_actions *actions)
@@ -238,7 +292,7 @@ static int stream_event(core *self, const ab_event *event, uint64_t now, ab_acti
     ab_stream name = event->block != NULL ? event->block->stream : event->mark.stream;
     ab_order_stream *stream = ab_order_find(&self->order, name);
     if (stream == NULL) {
-        return AB_EINVAL;
+        return ab_folds_has(&self->order.folds, name) ? AB_OK : AB_EINVAL;
     }
     switch (event->type) {
     case AB_EV_LOGGED:
@@ -284,6 +338,7 @@ static int take(core *self, const ab_event *event, uint64_t now, ab_actions *act
     switch (event->type) {
     case AB_EV_START:
         self->started = true;
+        self->trim_at = self->order.count > 1 ? now : AB_NEVER; /* there may be old streams to fold */
         return AB_OK;
     case AB_EV_TIMER:
         return AB_OK;
@@ -319,6 +374,9 @@ static int announce(core *self, ab_actions *actions)
     if (code == AB_OK) {
         code = ab_order_report_gaps(&self->order, actions);
     }
+    if (code == AB_OK) {
+        code = ab_folds_push_left(&self->order.folds, &self->left, actions);
+    }
     self->announced = code == AB_OK;
     return code;
 }
@@ -340,7 +398,7 @@ static int start_new(core *self, ab_actions *actions)
     }
     if (code == AB_OK) {
         self->own = stream;
-        self->kept = self->carried = false;
+        self->kept = self->carried = self->certain = false;
         self->acked = self->sealed = 0;
     }
     return code;

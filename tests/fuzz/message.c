@@ -20,7 +20,13 @@ static void decode(ab_bytes bytes)
     while (ab_mm_next_have(&message, &offset, &have)) {
         count++;
     }
-    if (count != message.have_count) {
+    ab_mm_folded folded;
+    uint32_t folds = 0;
+    offset = 0;
+    while (ab_mm_next_folded(&message, &offset, &folded)) {
+        folds++;
+    }
+    if (count != message.have_count || folds != message.fold_count) {
         abort();
     }
 }
@@ -37,13 +43,18 @@ static void step(void *core, const ab_event *event, ab_actions *actions)
 static void play(ab_bytes bytes)
 {
     static const ab_member members[] = {{1, AB_MEMBER_ACTIVE}, {2, AB_MEMBER_ACTIVE}, {3, AB_MEMBER_ACTIVE}};
-    static const ab_stream_state log[] = {{{1, 5}, 0, 0, 9, 77, 1}, {{2, 5}, 3, 33, 9, 99, 1}};
+    static const ab_stream_state log[] = {{{1, 4}, 9, 66, 9, 66, 1},
+                                          {{1, 5}, 0, 0, 9, 77, 1},
+                                          {{2, 4}, 9, 88, 9, 88, 1},
+                                          {{2, 5}, 3, 33, 9, 99, 1}};
+    static const ab_mark applied[] = {{{1, 4}, 9}, {{2, 4}, 9}};
     const ab_core_init init = {.group = 1,
                                .self = 1,
                                .members = members,
                                .member_count = 3,
                                .streams = log,
-                               .stream_count = 2,
+                               .stream_count = 4,
+                               .applied = {applied, 2},
                                .tail_safe = true,
                                .wall_seconds = 5,
                                .window_blocks = 4,

@@ -42,6 +42,64 @@ START_TEST(have_survives)
 }
 END_TEST
 
+static size_t encode_folds(uint8_t *data, const ab_mm_folded *folds, uint32_t count)
+{
+    size_t size = ab_mm_encode_have_begin(AB_MM_FULL, 1, true, data);
+    size += ab_mm_encode_have(&three[0], data + size);
+    size += ab_mm_encode_folds_begin(count, data + size);
+    for (uint32_t i = 0; i < count; i++) {
+        size += ab_mm_encode_folded(&folds[i], data + size);
+    }
+    return size;
+}
+
+static const ab_mm_folded folds[] = {{1, 7, 5, 6, 4, AB_MM_TELL},
+                                     {2, 0, 0, 0, 9, 0},
+                                     {UINT32_MAX, UINT32_MAX - 1, UINT64_MAX, UINT64_MAX, UINT32_MAX, 0}};
+
+START_TEST(folds_survive)
+{
+    uint8_t data[1024];
+    ab_mm_message message;
+    ab_mm_have have;
+    ab_mm_folded folded;
+    size_t offset = 0;
+    size_t size = encode_folds(data, folds, 3);
+    ck_assert_int_eq(ab_mm_decode((ab_bytes){data, size}, &message), AB_OK);
+    ck_assert_uint_eq(message.have_count, 1);
+    ck_assert(ab_mm_next_have(&message, &offset, &have));
+    ck_assert_uint_eq(have.durable, 5);
+    ck_assert_uint_eq(message.fold_count, 3);
+    offset = 0;
+    for (unsigned i = 0; i < 3; i++) {
+        ck_assert(ab_mm_next_folded(&message, &offset, &folded));
+        ck_assert_uint_eq(folded.node, folds[i].node);
+        ck_assert_uint_eq(folded.epoch, folds[i].epoch);
+        ck_assert_uint_eq(folded.total, folds[i].total);
+        ck_assert_uint_eq(folded.hash, folds[i].hash);
+        ck_assert_uint_eq(folded.heard, folds[i].heard);
+        ck_assert_uint_eq(folded.flags, folds[i].flags);
+    }
+    ck_assert(!ab_mm_next_folded(&message, &offset, &folded));
+    for (size_t cut = 0; cut < size; cut++) {
+        ck_assert_int_eq(ab_mm_decode((ab_bytes){data, cut}, &message), AB_EPROTO);
+    }
+}
+END_TEST
+
+START_TEST(folds_that_make_no_sense)
+{
+    static const ab_mm_folded wrong[][2] = {{{2, 1, 1, 1, 0, 0}, {1, 1, 1, 1, 0, 0}},
+                                            {{2, 1, 1, 1, 0, 0}, {2, 2, 1, 1, 0, 0}},
+                                            {{0, 1, 1, 1, 0, 0}, {1, 1, 1, 1, 0, 0}},
+                                            {{1, 1, 1, 1, 0, 0}, {2, UINT32_MAX, 1, 1, 0, 0}}};
+    uint8_t data[1024];
+    ab_mm_message message;
+    size_t size = encode_folds(data, wrong[_i], 2);
+    ck_assert_int_eq(ab_mm_decode((ab_bytes){data, size}, &message), AB_EPROTO);
+}
+END_TEST
+
 START_TEST(others_survive)
 {
     const ab_mm_kind kinds[] = {AB_MM_EXPECT, AB_MM_FETCH, AB_MM_TRIMMED, AB_MM_DIVERGED};
@@ -64,7 +122,12 @@ START_TEST(bounds_are_what_is_needed)
 {
     uint8_t data[1024];
     const ab_mm_have big = {{UINT32_MAX, UINT32_MAX}, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT32_MAX};
+    const ab_mm_folded wide_fold = {UINT32_MAX, UINT32_MAX, UINT64_MAX, UINT64_MAX, UINT32_MAX, UINT32_MAX};
     ck_assert_uint_le(ab_mm_encode_have(&big, data), AB_MM_HAVE_BYTES);
+    ck_assert_uint_le(ab_mm_encode_folded(&wide_fold, data), AB_MM_FOLDED_BYTES);
+    ck_assert_uint_le(ab_mm_encode_have_begin(UINT32_MAX, UINT32_MAX, true, data) +
+                          ab_mm_encode_folds_begin(UINT32_MAX, data),
+                      AB_MM_MESSAGE_BYTES);
     ck_assert_uint_le(ab_mm_encode_have_begin(UINT32_MAX, UINT32_MAX, true, data), AB_MM_MESSAGE_BYTES);
     const ab_mm_message wide = {
         AB_MM_FETCH, 0, {UINT32_MAX, UINT32_MAX}, UINT64_MAX, UINT64_MAX, UINT64_MAX, NULL, 0, 0, NULL, 0, 0};
@@ -176,6 +239,8 @@ int main(void)
     Suite *suite = suite_create("core_message");
     TCase *tcase = tcase_create("message");
     tcase_add_test(tcase, have_survives);
+    tcase_add_test(tcase, folds_survive);
+    tcase_add_loop_test(tcase, folds_that_make_no_sense, 0, 4);
     tcase_add_loop_test(tcase, others_survive, 0, 4);
     tcase_add_test(tcase, bounds_are_what_is_needed);
     tcase_add_test(tcase, every_cut_is_refused);

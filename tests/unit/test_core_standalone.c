@@ -165,6 +165,65 @@ START_TEST(a_state_machine_older_than_the_trim_is_reported)
 }
 END_TEST
 
+START_TEST(old_streams_of_its_own_are_folded)
+{
+    fixture g;
+    const ab_stream_state log[] = {{.stream = {1, 7}, .base = 5, .base_hash = 1, .last = 5, .last_hash = 1},
+                                   {.stream = {1, 9}, .base = 2, .base_hash = 3, .last = 8, .last_hash = 4},
+                                   {.stream = {2, 5}, .base = 4, .base_hash = 5, .last = 4, .last_hash = 5}};
+    const ab_mark applied[] = {{{1, 7}, 5}, {{1, 9}, 8}, {{2, 5}, 4}};
+    ab_core_init init = alone();
+    init.tail_safe = false;
+    init.streams = log;
+    init.stream_count = 3;
+    init.applied = (ab_frontier){applied, 3};
+    fix_open(&g, &ab_backend_standalone, &init);
+    fix_simple(&g, AB_EV_START, 0);
+    ck_assert_uint_eq(fix_count(&g, AB_ACT_TRIM), 1); /* what is left of the younger one */
+    ck_assert_uint_eq(fix_count(&g, AB_ACT_FORGET), 2);
+    ck_assert_uint_eq(fix_action(&g, AB_ACT_FORGET, 0)->mark.stream.epoch, 7);
+    ck_assert_uint_eq(fix_action(&g, AB_ACT_FORGET, 1)->mark.stream.epoch, 9);
+    ck_assert_uint_eq(fix_action(&g, AB_ACT_FORGET, 1)->first, 9);
+    ck_assert_uint_eq(fix_count(&g, AB_ACT_PERSIST), 2);
+    ck_assert_uint_eq(g.backend->deadline(g.core), AB_NEVER);
+    const ab_mark token = {{1, 9}, 8};
+    ab_event read = {.type = AB_EV_READ,
+                     .ticket = 5,
+                     .read_level = AB_READ_SESSION,
+                     .frontier = {&token, 1},
+                     .timeout_ns = AB_NEVER};
+    fix_step(&g, &read);
+    ck_assert_uint_eq(fix_count(&g, AB_ACT_READ_DONE), 1);
+    fix_close(&g);
+}
+END_TEST
+
+START_TEST(an_epoch_that_may_come_back_is_not_folded)
+{
+    /* The tail is safe, but the state machine has more of the stream than the log: a new epoch, and a crash before it is on
+     * disk may find another state machine. */
+    fixture g;
+    const uint8_t value[4] = {9, 0, 0, 0};
+    const ab_state_value state = {{"epoch", 5}, {value, 4}};
+    const ab_stream_state log = {.stream = {1, 9}, .base = 8, .base_hash = 4, .last = 8, .last_hash = 4};
+    const ab_mark applied = {{1, 9}, 9};
+    ab_core_init init = alone();
+    init.state = &state;
+    init.state_count = 1;
+    init.streams = &log;
+    init.stream_count = 1;
+    init.applied = (ab_frontier){&applied, 1};
+    fix_open(&g, &ab_backend_standalone, &init);
+    fix_simple(&g, AB_EV_START, 0);
+    ck_assert_uint_eq(fix_count(&g, AB_ACT_FORGET), 0);
+    fix_write(&g, own, 1, 1);
+    fix_mark(&g, AB_EV_DURABLE, own, 1);
+    fix_timer(&g);
+    ck_assert_uint_eq(fix_count(&g, AB_ACT_FORGET), 1);
+    fix_close(&g);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("core_standalone");
@@ -178,6 +237,8 @@ int main(void)
     tcase_add_test(tcase, what_nobody_can_bring_is_not_waited_for);
     tcase_add_test(tcase, damage_is_reported_and_stops_its_stream);
     tcase_add_test(tcase, a_state_machine_older_than_the_trim_is_reported);
+    tcase_add_test(tcase, old_streams_of_its_own_are_folded);
+    tcase_add_test(tcase, an_epoch_that_may_come_back_is_not_folded);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
