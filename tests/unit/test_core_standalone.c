@@ -184,7 +184,7 @@ START_TEST(old_streams_of_its_own_are_folded)
     ck_assert_uint_eq(fix_action(&g, AB_ACT_FORGET, 0)->mark.stream.epoch, 7);
     ck_assert_uint_eq(fix_action(&g, AB_ACT_FORGET, 1)->mark.stream.epoch, 9);
     ck_assert_uint_eq(fix_action(&g, AB_ACT_FORGET, 1)->first, 9);
-    ck_assert_uint_eq(fix_count(&g, AB_ACT_PERSIST), 2);
+    ck_assert_uint_eq(fix_count(&g, AB_ACT_PERSIST), 3); /* the new epoch, and each fold */
     ck_assert_uint_eq(g.backend->deadline(g.core), AB_NEVER);
     const ab_mark token = {{1, 9}, 8};
     ab_event read = {.type = AB_EV_READ,
