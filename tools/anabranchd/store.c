@@ -199,17 +199,6 @@ static bool entry_is_readable(const ab_entry *entry)
     return code == AB_ENOTFOUND;
 }
 
-static bool is_applied(const ab_store *store, const ab_entry *entry)
-{
-    for (size_t i = 0; i < store->applied.count; i++) {
-        const ab_mark *mark = &store->applied.list[i];
-        if (mark->stream.node == entry->stream.node && mark->stream.epoch == entry->stream.epoch) {
-            return entry->index <= mark->index;
-        }
-    }
-    return false;
-}
-
 static bool is_full(const ab_store *store)
 {
     return store->pending_count >= PENDING_POINTS_MAX || store->texts.bytes >= PENDING_TEXT_MAX ||
@@ -229,7 +218,7 @@ int ab_store_apply(ab_store *store, const ab_entry *entries, size_t count, ab_fr
     size_t before = store->pending_count;
     size_t deletes_before = store->deletes.count;
     for (size_t i = 0; i < count && code == AB_OK; i++) {
-        code = is_applied(store, &entries[i]) ? AB_OK : hold_entry(&look, &entries[i]);
+        code = hold_entry(&look, &entries[i]);
     }
     if (look.trie.txn != NULL) {
         mdb_txn_abort(look.trie.txn);

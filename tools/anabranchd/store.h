@@ -43,7 +43,8 @@ void ab_store_close(ab_store *store);
 /** Frees the handle; nobody uses it any more. NULL is allowed. */
 void ab_store_free(ab_store *store);
 
-/** Applies entries that ab_pack_add() or ab_pack_delete() packed; all or nothing.
+/** Applies entries that ab_pack_add() or ab_pack_delete() packed; all or nothing. One that was applied before changes
+ * nothing; one that the frontier has passed without it (it was in quarantine) still counts as what it is.
  *  @return AB_OK; AB_EREJECT: entry *failed cannot be read; AB_ENOMEM, AB_ENOSPC, AB_EIO: try again later */
 int ab_store_apply(ab_store *store, const ab_entry *entries, size_t count, ab_frontier after, size_t *failed);
 
