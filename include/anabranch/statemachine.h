@@ -69,7 +69,9 @@ typedef struct ab_statemachine {
     int (*open)(void *ctx, ab_group *group, ab_frontier_out *durable);
 
     /** Applies `count` entries in order (0: only the frontier moves). `after` is the frontier once all of
-     * them are applied. All or nothing: when it returns an error, nothing of the call may have taken effect.
+     * them are applied (store it whole in the place of the one before: of an origin's old streams that every
+     * member has for good only the last one stays in it). All or nothing: when it returns an error, nothing of
+     * the call may have taken effect.
      *  @param failed  on error: position in `entries` of the entry at fault (0 if none in particular)
      *  @return AB_OK;
      *          AB_EREJECT: that entry can never be applied: it is quarantined (kept, counted, shown), the

@@ -130,6 +130,24 @@ START_TEST(gap_repeat_and_wrong_frontier_are_faults)
 }
 END_TEST
 
+START_TEST(a_folded_stream_is_no_fault)
+{
+    struct ab_bench_sm sm;
+    ab_mark marks[2];
+    size_t failed = 0;
+    init(&sm, 1);
+    apply(&sm, 1, 1, 3, frontier(marks, 3, 0));
+    const ab_mark both[] = {{{1, 1}, 3}, {{1, 2}, 1}};
+    ab_entry entry = {.stream = {1, 2}, .index = 1, .payload = "x", .size = 1};
+    ck_assert_int_eq(ab_bench_statemachine.apply(&sm, &entry, 1, (ab_frontier){both, 2}, &failed), AB_OK);
+    const ab_mark later[] = {{{1, 2}, 2}};
+    entry.index = 2;
+    ck_assert_int_eq(ab_bench_statemachine.apply(&sm, &entry, 1, (ab_frontier){later, 1}, &failed), AB_OK);
+    ck_assert_uint_eq(progress.faults, 0);
+    ck_assert_uint_eq(sm.mark_count, 1);
+}
+END_TEST
+
 START_TEST(what_was_applied_in_the_warm_up_is_kept)
 {
     struct ab_bench_sm sm;
@@ -237,6 +255,7 @@ int main(void)
     tcase_add_test(tcase, digest_does_not_depend_on_the_order);
     tcase_add_test(tcase, digest_knows_its_group);
     tcase_add_test(tcase, gap_repeat_and_wrong_frontier_are_faults);
+    tcase_add_test(tcase, a_folded_stream_is_no_fault);
     tcase_add_test(tcase, what_was_applied_in_the_warm_up_is_kept);
     tcase_add_test(tcase, checkpoint_comes_back);
     tcase_add_test(tcase, damaged_checkpoint_is_refused);
