@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `anabranch`, the inspector: finds the command. Main thread. */
 #include "tools/anabranch/cli.h"
+#include "tools/anabranch/generate.h"
 
 #include <anabranch/node.h>
 #include <stdio.h>
@@ -33,9 +34,28 @@ static int help(const char *name)
     return EXIT_FINE;
 }
 
+/* For the build: `help --man [COMMAND]`, `help --completion`. */
+static int generate(int argc, char **argv)
+{
+    if (strcmp(argv[2], "--completion") == 0) {
+        completion_bash(stdout);
+        return EXIT_FINE;
+    }
+    const command *c = argc > 3 ? command_find(argv[3]) : NULL;
+    if (argc > 3 && c == NULL) {
+        return unknown(argv[3]);
+    }
+    man_page(c, stdout);
+    return EXIT_FINE;
+}
+
 static int run(int argc, char **argv)
 {
     const char *name = argv[1];
+    if (strcmp(name, "help") == 0 && argc > 2 &&
+        (strcmp(argv[2], "--man") == 0 || strcmp(argv[2], "--completion") == 0)) {
+        return generate(argc, argv);
+    }
     if (strcmp(name, "help") == 0) {
         return help(argc > 2 ? argv[2] : NULL);
     }

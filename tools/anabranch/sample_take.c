@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Who looks again and again must not hang on one node that is stopped. */
@@ -83,7 +84,9 @@ static json_t *ask_node(const char *data_dir, bool whole, double *figures)
     }
     s.silence_ms = SILENCE_MS;
     int code = source_live(&s) || whole ? ask(&s, whole, answer) : s.code;
-    if (source_live(&s) && code == AB_OK) {
+    struct stat file;
+    /* A socket by itself may be the end of a tunnel: its process is not the node. */
+    if (source_live(&s) && code == AB_OK && stat(data_dir, &file) == 0 && S_ISDIR(file.st_mode)) {
         look_at_process(s.fd, figures);
     }
     if (s.message.text[0] == '\0' && code != AB_OK) {
