@@ -43,7 +43,9 @@ int main(int argc, char **argv)
     for (uint32_t i = 0; i < 2; i++) { /* the first listens on a free port, the second dials it */
         char dir[256];
         snprintf(dir, sizeof dir, "%s/node%u", argc > 1 ? argv[1] : ".", i + 1);
-        ab_peer_config peer = {2 - i, i == 1 ? "127.0.0.1" : NULL, i == 1 ? ab_node_port(nodes[0]) : 0};
+        ab_peer_config peer = {.node_id = 2 - i,
+                               .host = i == 1 ? "127.0.0.1" : NULL,
+                               .port = i == 1 ? ab_node_port(nodes[0]) : 0};
         ab_node_config config;
         ab_node_config_init(&config);
         config.cluster = "example", config.node_id = i + 1, config.data_dir = dir;
