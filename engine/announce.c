@@ -184,3 +184,14 @@ void ab_batch_refuse(ab_node *node, ab_batch *batch, size_t failed, int code)
         ab_batch_drop_state(batch, op);
     }
 }
+
+void ab_announce_rewound(ab_node *node, const ab_batch *batch)
+{
+    for (const ab_state_put *put = batch->state_head; put != NULL; put = put->next) {
+        if (put->rewound != NULL) {
+            ab_cache_cut(&node->cache, put->group, put->mark);
+            ab_event event = {.type = AB_EV_REWOUND, .mark = put->mark};
+            (void)ab_group_step(put->rewound, &event);
+        }
+    }
+}

@@ -23,7 +23,7 @@ void ab_open_block_free(ab_open_block *block)
 static int packed_size(const ab_group *group, const ab_bytes *payloads, size_t count, size_t *packed)
 {
     const ab_node_config *config = &group->node->config;
-    size_t most = AB_BLOCK_MAX - AB_BLOCK_HEADER - AB_MARKS_MAX * AB_BLOCK_MARK;
+    size_t most = AB_BLOCK_MAX - AB_BLOCK_HEADER - AB_MARKS_MAX * AB_BLOCK_MARK - AB_BLOCK_ORIGIN_BYTES;
     if (config->queue_bytes < most) {
         most = (size_t)config->queue_bytes;
     }

@@ -32,11 +32,11 @@ void ab_apply_drop(ab_group *group, uint32_t node, uint32_t epoch)
     ab_apply_push(group, (ab_stream){node, epoch}, 0, 0);
 }
 
-void ab_apply_push(ab_group *group, ab_stream stream, uint64_t first, uint64_t last)
+static void push(ab_group *group, ab_apply_item what)
 {
     ab_apply_thread *self = group->apply_thread;
     ab_apply_item *item = ab_alloc_patiently(group->node, sizeof *item);
-    *item = (ab_apply_item){.stream = stream, .first = first, .last = last};
+    *item = what;
     pthread_mutex_lock(&self->lock);
     if (group->apply_stopped) { /* closing: the next start applies it */
         pthread_mutex_unlock(&self->lock);
@@ -52,6 +52,16 @@ void ab_apply_push(ab_group *group, ab_stream stream, uint64_t first, uint64_t l
     atomic_fetch_add_explicit(&group->apply_blocks, 1, memory_order_relaxed);
     list_runnable(self, group);
     pthread_mutex_unlock(&self->lock);
+}
+
+void ab_apply_move(ab_group *group, ab_mark mark)
+{
+    push(group, (ab_apply_item){.stream = mark.stream, .last = mark.index, .move = true});
+}
+
+void ab_apply_push(ab_group *group, ab_stream stream, uint64_t first, uint64_t last)
+{
+    push(group, (ab_apply_item){.stream = stream, .first = first, .last = last});
 }
 
 static ab_apply_item *take_items(ab_group *group)
@@ -82,13 +92,36 @@ static void return_items(ab_group *group, ab_apply_item *items)
     pthread_mutex_unlock(&self->lock);
 }
 
+/* What moves the frontier is not the core's to give again: it stays, in its order. @return the blocks */
+static ab_apply_item *keep_moves(ab_group *group, ab_apply_item *items)
+{
+    ab_apply_item *moves = NULL;
+    ab_apply_item **move = &moves;
+    ab_apply_item **link = &items;
+    while (*link != NULL) {
+        ab_apply_item *item = *link;
+        if (item->first == 0) {
+            *link = item->next;
+            item->next = NULL;
+            *move = item;
+            move = &item->next;
+        } else {
+            link = &item->next;
+        }
+    }
+    if (moves != NULL) {
+        return_items(group, moves);
+    }
+    return items;
+}
+
 void ab_apply_give_back(ab_group *group)
 {
     const ab_event event = {.type = AB_EV_UNAPPLIED};
     int code = AB_ENOMEM;
     while (code == AB_ENOMEM) {
         pthread_mutex_lock(&group->core_lock); /* over both, so that nothing is given in between */
-        ab_apply_item *items = take_items(group);
+        ab_apply_item *items = keep_moves(group, take_items(group));
         code = group->core != NULL ? ab_group_step_locked(group, &event) : AB_ECLOSED;
         if (code == AB_EINVAL && items != NULL) { /* a core that knows no such event: they are tried again */
             return_items(group, items);
@@ -97,9 +130,6 @@ void ab_apply_give_back(ab_group *group)
         pthread_mutex_unlock(&group->core_lock);
         while (items != NULL) {
             ab_apply_item *next = items->next;
-            if (items->first == 0) {
-                ab_marks_drop(&group->applied, items->stream.node, items->stream.epoch);
-            }
             free(items);
             items = next;
         }

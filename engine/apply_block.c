@@ -138,6 +138,9 @@ int ab_apply_item_run(ab_apply_thread *self, ab_group *group, const ab_apply_ite
     ab_block_header header = {0};
     ab_buf *buf = NULL;
     if (item->first == 0) {
+        if (item->move) {
+            return ab_marks_set(&group->applied, (ab_mark){item->stream, item->last});
+        }
         ab_marks_drop(&group->applied, item->stream.node, item->stream.epoch);
         return AB_OK;
     }

@@ -115,6 +115,15 @@ static int add_contents(ab_batch *batch)
                         .key = {put->bytes, put->key_size},
                         .data = {put->bytes + put->key_size, put->value_size}};
         code = add_op(batch, &op);
+        ab_wal_op back = {.type = AB_WAL_REWIND,
+                          .group = put->group,
+                          .stream = put->mark.stream,
+                          .index = put->mark.index,
+                          .hash = put->hash,
+                          .key = {put->bytes, put->key_size}};
+        if (code == AB_OK && put->rewound != NULL) {
+            code = add_op(batch, &back);
+        }
     }
     for (size_t i = 0; i < batch->block_count && code == AB_OK; i++) {
         const ab_batch_block *block = &batch->blocks[i];

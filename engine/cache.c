@@ -130,6 +130,21 @@ ab_buf *ab_cache_get(ab_cache *cache, uint64_t group, ab_stream stream, uint64_t
     return buf;
 }
 
+void ab_cache_cut(ab_cache *cache, uint64_t group, ab_mark from)
+{
+    pthread_mutex_lock(&cache->lock);
+    struct ab_cache_entry *entry = cache->oldest;
+    while (entry != NULL) {
+        struct ab_cache_entry *newer = entry->newer;
+        cache_key key = key_of(group, from.stream, entry->key.first);
+        if (entry->key.first > from.index && memcmp(&key, &entry->key, sizeof key) == 0) {
+            unlink_entry(cache, entry);
+        }
+        entry = newer;
+    }
+    pthread_mutex_unlock(&cache->lock);
+}
+
 void ab_cache_relieve(ab_cache *cache)
 {
     pthread_mutex_lock(&cache->lock);

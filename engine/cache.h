@@ -36,6 +36,8 @@ ab_buf *ab_cache_get(ab_cache *cache, uint64_t group, ab_stream stream, uint64_t
 void ab_cache_relieve(ab_cache *cache);
 
 /** It is in the log now. */
+void ab_cache_cut(ab_cache *cache, uint64_t group,
+                  ab_mark from); /* drops what comes after it in its stream */
 void ab_cache_unpin(ab_cache *cache, uint64_t group, ab_stream stream, uint64_t first);
 
 #endif

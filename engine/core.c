@@ -115,6 +115,7 @@ static void do_report(ab_group *group, const ab_action *action)
                 peer, (int)action->data.size, (const char *)action->data.data, ab_error_name(action->code));
 }
 
+/* AB_ACT_PERSIST, and AB_ACT_REWIND, which stores a value with what it drops. */
 static void do_persist(ab_group *group, const ab_action *action)
 {
     uint8_t key[AB_STATE_KEY_MAX + sizeof AB_KEY_CORE];
@@ -125,7 +126,11 @@ static void do_persist(ab_group *group, const ab_action *action)
     memcpy(key, AB_KEY_CORE, prefix);
     memcpy(key + prefix, action->key.data, action->key.size);
     ab_bytes name = {.data = key, .size = prefix + action->key.size};
-    ab_wal_thread_state(group->node, group->id, name, action->data, false);
+    if (action->type == AB_ACT_REWIND) {
+        ab_wal_thread_rewind(group, action->mark, action->hash, name, action->data);
+    } else {
+        ab_wal_thread_state(group->node, group->id, name, action->data, false);
+    }
 }
 
 /* The record of the stream goes, and with it what it knew of the clock; and nobody trims it any more. */
@@ -176,7 +181,11 @@ static void carry_out(ab_group *group, const ab_action *action, follow_up *later
         ab_apply_push(group, action->mark.stream, action->first, action->mark.index);
         break;
     case AB_ACT_LOAD:
+    case AB_ACT_COPY:
         ab_reader_push(group, action);
+        break;
+    case AB_ACT_FRONTIER:
+        ab_apply_move(group, action->mark);
         break;
     case AB_ACT_ACKED:
         ab_append_acked(group, action->write_level, action->mark);
@@ -185,6 +194,7 @@ static void carry_out(ab_group *group, const ab_action *action, follow_up *later
         do_trim(group, action->mark);
         break;
     case AB_ACT_PERSIST:
+    case AB_ACT_REWIND:
         do_persist(group, action);
         break;
     case AB_ACT_APPEND:

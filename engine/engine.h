@@ -77,7 +77,10 @@ typedef struct ab_state_put {
     size_t value_size; /* 0: delete */
     ab_group *forget;  /* not a value: the log forgets `stream` of this group; holds a reference; else NULL */
     ab_stream stream;
-    uint32_t keep;   /* the lowest epoch of its origin whose mark the state machine still gets */
+    uint32_t keep;     /* the lowest epoch of its origin whose mark the state machine still gets */
+    ab_group *rewound; /* AB_ACT_REWIND goes with it: of this group, holds a reference; else NULL */
+    ab_mark mark;
+    uint64_t hash;
     uint8_t bytes[]; /* key, value */
 } ab_state_put;
 
@@ -92,6 +95,7 @@ typedef struct ab_apply_item {
     struct ab_apply_item *next;
     ab_stream stream;
     uint64_t first; /* 0: no block; marks of the stream's node below its epoch leave the frontier */
+    bool move;      /* no block either: the frontier has the stream at `last` from here on */
     uint64_t last;
 } ab_apply_item;
 
@@ -365,12 +369,14 @@ void ab_wal_thread_state(ab_node *node, uint64_t group, ab_bytes key, ab_bytes v
 void ab_wal_thread_forget(ab_group *group, ab_stream stream, uint32_t keep);
 void ab_state_put_free(ab_state_put *put);
 void ab_wal_thread_trim(ab_group *group); /* takes a reference */
+void ab_wal_thread_rewind(ab_group *group, ab_mark mark, uint64_t hash, ab_bytes key, ab_bytes value);
 void ab_incoming_free(ab_incoming *incoming);
 
 /* apply.c */
 int ab_apply_start(ab_node *node);
 int ab_apply_stop(ab_node *node); /* AB_ETIMEDOUT: a thread is stuck in user code */
 void ab_apply_attach(ab_group *group);
+void ab_apply_move(ab_group *group, ab_mark mark); /* the frontier has the stream there, from here on */
 void ab_apply_push(ab_group *group, ab_stream stream, uint64_t first, uint64_t last);
 /* From now on the frontier that goes to the state machine has no marks of the node's epochs below `epoch`. */
 void ab_apply_drop(ab_group *group, uint32_t node, uint32_t epoch);

@@ -14,6 +14,8 @@ typedef struct ab_reader_job {
     ab_mark mark;
     uint64_t bytes;
     uint32_t blocks;
+    uint64_t hash;          /* COPY */
+    ab_block_origin origin; /* COPY */
 } ab_reader_job;
 
 void ab_reader_push(ab_group *group, const ab_action *action)
@@ -26,7 +28,9 @@ void ab_reader_push(ab_group *group, const ab_action *action)
                            .peer = action->peer,
                            .mark = action->mark,
                            .bytes = action->bytes,
-                           .blocks = action->blocks};
+                           .blocks = action->blocks,
+                           .hash = action->hash,
+                           .origin = action->origin};
     pthread_mutex_lock(&self->lock);
     if (self->tail != NULL) {
         self->tail->next = job;
@@ -177,6 +181,49 @@ static void run_load(const ab_reader_job *job)
     free(got.infos);
 }
 
+/* Makes the block and hands it to the log as if it had been received. */
+static int copy_block(const ab_reader_job *job, const ab_block_header *header, const ab_buf *old)
+{
+    ab_node *node = job->group->node;
+    ab_block_origin origin = job->origin;
+    ab_incoming *incoming = calloc(1, sizeof *incoming);
+    ab_buf *buf = incoming != NULL ? ab_buf_new(&node->budget, ab_block_repeat_size(header)) : NULL;
+    if (buf == NULL) {
+        free(incoming);
+        return AB_ENOMEM;
+    }
+    *incoming = (ab_incoming){.group = job->group, .buf = buf};
+    buf->size = ab_block_repeat(buf->data, &incoming->header, old->data, header, job->mark.stream.epoch,
+                                job->hash, &origin);
+    if (buf->size == 0 || incoming->header.first != job->mark.index + 1) {
+        ab_incoming_free(incoming);
+        return AB_EINTERNAL;
+    }
+    ab_wal_thread_incoming(incoming);
+    return AB_OK;
+}
+
+static void run_copy(const ab_reader_job *job)
+{
+    ab_stream from = {job->mark.stream.node, job->origin.epoch};
+    uint64_t index = job->origin.fork + job->mark.index + 1;
+    ab_block_header header = {0};
+    ab_buf *buf = NULL;
+    int code = ab_block_fetch(job->group, from, index, &header, &buf);
+    while (code == AB_OK && (code = copy_block(job, &header, buf)) == AB_ENOMEM) {
+        ab_node_relieve(job->group->node);
+        code = AB_OK;
+    }
+    ab_buf_unref(buf);
+    if (code == AB_ECORRUPT) {
+        ab_block_damaged(job->group, from, index, index, &header);
+    } else if (code != AB_OK) {
+        ab_node_log(job->group->node, AB_LOG_ERROR,
+                    "group %s: cannot log index %llu of stream %u.%u again: %s", job->group->name,
+                    (unsigned long long)index, from.node, from.epoch, ab_strerror(code));
+    }
+}
+
 static void *reader_main(void *arg)
 {
     ab_node *node = arg;
@@ -199,6 +246,8 @@ static void *reader_main(void *arg)
         pthread_mutex_unlock(&self->lock);
         if (job->type == AB_ACT_SEND) {
             run_send(job);
+        } else if (job->type == AB_ACT_COPY) {
+            run_copy(job);
         } else {
             run_load(job);
         }

@@ -93,6 +93,17 @@ static void lazy_locked(ab_wal_thread *self, uint64_t delay)
     }
 }
 
+static ab_state_put *make_put(ab_node *node, uint64_t group, ab_bytes key, ab_bytes value)
+{
+    ab_state_put *put = ab_alloc_patiently(node, sizeof *put + key.size + value.size);
+    *put = (ab_state_put){.group = group, .key_size = key.size, .value_size = value.size};
+    memcpy(put->bytes, key.data, key.size);
+    if (value.size > 0) {
+        memcpy(put->bytes + key.size, value.data, value.size);
+    }
+    return put;
+}
+
 static void add_state(ab_wal_thread *self, ab_state_put *put, bool soon)
 {
     pthread_mutex_lock(&self->lock);
@@ -108,13 +119,17 @@ static void add_state(ab_wal_thread *self, ab_state_put *put, bool soon)
 
 void ab_wal_thread_state(ab_node *node, uint64_t group, ab_bytes key, ab_bytes value, bool soon)
 {
-    ab_state_put *put = ab_alloc_patiently(node, sizeof *put + key.size + value.size);
-    *put = (ab_state_put){.group = group, .key_size = key.size, .value_size = value.size};
-    memcpy(put->bytes, key.data, key.size);
-    if (value.size > 0) {
-        memcpy(put->bytes + key.size, value.data, value.size);
-    }
-    add_state(&node->log, put, soon);
+    add_state(&node->log, make_put(node, group, key, value), soon);
+}
+
+void ab_wal_thread_rewind(ab_group *group, ab_mark mark, uint64_t hash, ab_bytes key, ab_bytes value)
+{
+    ab_state_put *put = make_put(group->node, group->id, key, value);
+    ab_group_ref(group);
+    put->rewound = group;
+    put->mark = mark;
+    put->hash = hash;
+    add_state(&group->node->log, put, true);
 }
 
 void ab_wal_thread_forget(ab_group *group, ab_stream stream, uint32_t keep)
@@ -129,6 +144,9 @@ void ab_state_put_free(ab_state_put *put)
 {
     if (put->forget != NULL) {
         ab_group_unref(put->forget);
+    }
+    if (put->rewound != NULL) {
+        ab_group_unref(put->rewound);
     }
     free(put);
 }
@@ -422,6 +440,7 @@ static void finish_round(ab_node *node, ab_batch *batch, int code, uint64_t flus
         ab_announce_logged(node, batch, true);
         ab_announce_durable(node, batch);
         ab_announce_refusals(node, batch);
+        ab_announce_rewound(node, batch);
         ab_batch_trimmed(node, batch);
         ab_batch_forgotten(batch);
     }

@@ -246,6 +246,39 @@ int ab_order_loaded(ab_order_stream *stream, const ab_event *event, uint64_t now
     return AB_OK;
 }
 
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+void ab_order_rewind(ab_order_stream *stream, uint64_t index, uint64_t hash)
+{
+    drop_held(stream);
+    if (stream->last > index) {
+        stream->last = index;
+        stream->last_hash = hash;
+    }
+    if (stream->base > index) {
+        stream->base = index;
+        stream->base_hash = hash;
+    }
+    stream->durable = least(stream->durable, index);
+    stream->given = least(stream->given, index);
+    stream->applied = least(stream->applied, index);
+    stream->checkpointed = least(stream->checkpointed, index);
+    stream->bad_first = stream->bad_first > index ? 0 : stream->bad_first;
+    stream->load_again = 0;
+    stream->ended = AB_NEVER;
+}
+
+void ab_order_skip(ab_order_stream *stream, uint64_t index, uint64_t checkpointed)
+{
+    drop_held(stream);
+    stream->given = stream->applied = index;
+    stream->checkpointed = checkpointed;
+    stream->load_again = 0;
+}
+
 static void ring_pop(ab_order *order)
 {
     order->ring_bytes -= order->ring[order->ring_start].bytes;
@@ -315,7 +348,7 @@ static bool may_give(const ab_order *order, const ab_order_stream *stream)
     }
     const ab_order_info *info = held_at(stream, 0);
     bool damaged = stream->bad_first != 0 && info->last >= stream->bad_first;
-    return info->last <= stream->durable && !damaged && room_for(order, info->bytes) &&
+    return info->last <= stream->durable && !damaged && !stream->shut && room_for(order, info->bytes) &&
            deps_hold(order, stream, info);
 }
 

@@ -57,6 +57,7 @@ typedef struct ab_order_stream {
     uint16_t held_start;
     uint16_t held_count;
     uint16_t held_capacity;
+    bool shut;    /* nothing of it is given for now */
     bool ignored; /* histories differ: what depends on it does not wait */
 } ab_order_stream;
 
@@ -116,6 +117,12 @@ void ab_order_cut(ab_order_stream *stream, uint64_t last, uint64_t last_hash);
 
 /** The driver let go of all blocks that were given and are not applied: they will be given again. */
 void ab_order_take_back(ab_order *order);
+/** The stream has another history beyond `index` from now on, where `hash` ends it: what was known of it beyond, and what
+ * the state machine had of it, counts no more. Nothing of it may be with the state machine or asked for. */
+void ab_order_rewind(ab_order_stream *stream, uint64_t index, uint64_t hash);
+
+/** The state machine has the stream up to `index` already, of which nothing was given yet. */
+void ab_order_skip(ab_order_stream *stream, uint64_t index, uint64_t checkpointed);
 
 /** Takes the answer to AB_ACT_LOAD. @return AB_OK, AB_EINVAL (no such question) */
 int ab_order_loaded(ab_order_stream *stream, const ab_event *event, uint64_t now);

@@ -86,7 +86,9 @@ int ab_block_header_read(const void *data, size_t size, ab_block_header *header)
 
 size_t ab_block_size(const ab_block_header *header)
 {
-    return (size_t)AB_BLOCK_HEADER + header->entries_bytes + (size_t)AB_BLOCK_MARK * header->mark_count;
+    size_t origin = (header->flags & AB_BLOCK_ORIGIN) != 0 ? AB_BLOCK_ORIGIN_BYTES : 0;
+    return (size_t)AB_BLOCK_HEADER + header->entries_bytes + (size_t)AB_BLOCK_MARK * header->mark_count +
+           origin;
 }
 
 /* Two pieces, because the checksum's own field lies between them. */
@@ -121,6 +123,34 @@ static bool marks_sorted(const uint8_t *p, uint32_t count)
     return true;
 }
 
+static void origin_decode(const uint8_t *p, ab_block_origin *origin)
+{
+    *origin = (ab_block_origin){.epoch = ab_get_le32(p),
+                                .rewound = ab_get_le32(p + 4),
+                                .fork = ab_get_le64(p + 8),
+                                .end = ab_get_le64(p + 16),
+                                .fork_hash = ab_get_le64(p + 24),
+                                .hash = ab_get_le64(p + 32)};
+}
+
+static void origin_encode(uint8_t *p, const ab_block_origin *origin)
+{
+    ab_put_le32(p, origin->epoch);
+    ab_put_le32(p + 4, origin->rewound);
+    ab_put_le64(p + 8, origin->fork);
+    ab_put_le64(p + 16, origin->end);
+    ab_put_le64(p + 24, origin->fork_hash);
+    ab_put_le64(p + 32, origin->hash);
+}
+
+/* What it says of itself can be: an older stream, and a range that this block is a part of. */
+static bool origin_fits(const ab_block_header *header, const ab_block_origin *origin)
+{
+    return origin->epoch > 0 && origin->epoch < header->epoch && origin->rewound < header->epoch &&
+           origin->fork < origin->end && header->last <= origin->end - origin->fork &&
+           origin->end < UINT64_MAX;
+}
+
 int ab_block_check(const void *data, size_t size, ab_block_header *header)
 {
     int code = ab_block_header_read(data, size, header);
@@ -131,7 +161,15 @@ int ab_block_check(const void *data, size_t size, ab_block_header *header)
         return AB_ECORRUPT;
     }
     const uint8_t *marks = (const uint8_t *)data + AB_BLOCK_HEADER + header->entries_bytes;
-    return marks_sorted(marks, header->mark_count) ? AB_OK : AB_ECORRUPT;
+    if (!marks_sorted(marks, header->mark_count)) {
+        return AB_ECORRUPT;
+    }
+    ab_block_origin origin;
+    if ((header->flags & AB_BLOCK_ORIGIN) == 0) {
+        return AB_OK;
+    }
+    origin_decode(marks + (size_t)AB_BLOCK_MARK * header->mark_count, &origin);
+    return origin_fits(header, &origin) ? AB_OK : AB_ECORRUPT;
 }
 
 void ab_block_info_read(const void *data, const ab_block_header *header, ab_mark *marks, ab_block_info *info)
@@ -150,6 +188,9 @@ void ab_block_info_read(const void *data, const ab_block_header *header, ab_mark
                             .bytes = (uint32_t)ab_block_size(header),
                             .deps = marks,
                             .dep_count = header->mark_count};
+    if ((header->flags & AB_BLOCK_ORIGIN) != 0) {
+        origin_decode(p, &info->origin);
+    }
 }
 
 void ab_block_iter_init(ab_block_iter *iter, const void *block, const ab_block_header *header)
@@ -268,6 +309,68 @@ size_t ab_block_seal(uint8_t *block, ab_block_header *header, const ab_mark *mar
         ab_put_le32(p + 4, marks[i].stream.epoch);
         ab_put_le64(p + 8, marks[i].index);
     }
+    size_t size = ab_block_size(header);
+    header_encode(block, header);
+    header->checksum = block_checksum(block, size);
+    ab_put_le64(block + CHECKSUM_OFFSET, header->checksum);
+    return size;
+}
+
+size_t ab_block_repeat_size(const ab_block_header *old)
+{
+    return ab_block_size(old) + AB_BLOCK_MARK + AB_BLOCK_ORIGIN_BYTES;
+}
+
+static void mark_encode(uint8_t *p, ab_mark mark)
+{
+    ab_put_le32(p, mark.stream.node);
+    ab_put_le32(p + 4, mark.stream.epoch);
+    ab_put_le64(p + 8, mark.index);
+}
+
+/* Copies the old block's marks and puts `fork` among them. @return how many */
+static uint32_t repeat_marks(uint8_t *to, const uint8_t *from, uint32_t count, ab_mark fork)
+{
+    uint32_t written = 0;
+    bool put = fork.index == 0;
+    for (uint32_t i = 0; i < count; i++, from += AB_BLOCK_MARK) {
+        ab_mark mark;
+        mark_decode(from, &mark);
+        if (ab_stream_compare(mark.stream, fork.stream) == 0) {
+            continue; /* a block never depends on its own stream */
+        }
+        if (!put && ab_stream_compare(fork.stream, mark.stream) < 0) {
+            mark_encode(to + (size_t)AB_BLOCK_MARK * written++, fork);
+            put = true;
+        }
+        mark_encode(to + (size_t)AB_BLOCK_MARK * written++, mark);
+    }
+    if (!put) {
+        mark_encode(to + (size_t)AB_BLOCK_MARK * written++, fork);
+    }
+    return written;
+}
+
+size_t ab_block_repeat(uint8_t *block, ab_block_header *header, const void *old,
+                       const ab_block_header *old_header, uint32_t epoch, uint64_t prev_hash,
+                       ab_block_origin *origin)
+{
+    if (old_header->first <= origin->fork || old_header->flags != 0) {
+        return 0;
+    }
+    const uint8_t *marks = (const uint8_t *)old + AB_BLOCK_HEADER + old_header->entries_bytes;
+    *header = *old_header;
+    header->flags = AB_BLOCK_ORIGIN;
+    header->epoch = epoch;
+    header->first = old_header->first - origin->fork;
+    header->last = old_header->last - origin->fork;
+    header->prev_hash = prev_hash;
+    origin->hash = old_header->checksum;
+    memcpy(block + AB_BLOCK_HEADER, (const uint8_t *)old + AB_BLOCK_HEADER, old_header->entries_bytes);
+    uint8_t *p = block + AB_BLOCK_HEADER + old_header->entries_bytes;
+    ab_mark fork = {{old_header->node, origin->epoch}, header->first == 1 ? origin->fork : 0};
+    header->mark_count = repeat_marks(p, marks, old_header->mark_count, fork);
+    origin_encode(p + (size_t)AB_BLOCK_MARK * header->mark_count, origin);
     size_t size = ab_block_size(header);
     header_encode(block, header);
     header->checksum = block_checksum(block, size);

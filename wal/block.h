@@ -4,7 +4,7 @@
  * The block: a run of consecutive entries of one stream, encoded once; the unit of the log, the cache and the
  * wire. Pure functions on memory; no I/O, no state. docs/FORMATS.md has it byte by byte.
  *
- *   header (AB_BLOCK_HEADER bytes, little-endian) | entries (msgpack) | dependency marks
+ *   header (AB_BLOCK_HEADER bytes, little-endian) | entries (msgpack) | dependency marks | origin, if flagged
  *
  * Entries are msgpack objects, two per entry: unsigned hlc delta against the entry before (the first one's
  * against header.hlc_first, so 0), then the payload as bin. Index = header.first + position. A later format
@@ -25,7 +25,9 @@
 #define AB_BLOCK_VERSION 1u
 #define AB_BLOCK_HEADER 96u
 #define AB_BLOCK_MARK 16u
-#define AB_BLOCK_FLAGS_KNOWN 0u
+#define AB_BLOCK_ORIGIN 1u /* flag: the block repeats one of an older stream, and says which */
+#define AB_BLOCK_FLAGS_KNOWN AB_BLOCK_ORIGIN
+#define AB_BLOCK_ORIGIN_BYTES 40u
 /** Entry framing at most: uint64 (9) + bin32 header (5). */
 #define AB_ENTRY_OVERHEAD 14u
 
@@ -98,6 +100,21 @@ size_t ab_entry_pack(uint8_t *dst, uint64_t delta, const void *payload, size_t s
  * @return whole size
  */
 size_t ab_block_seal(uint8_t *block, ab_block_header *header, const ab_mark *marks, size_t mark_count);
+
+/** Bytes that ab_block_repeat() writes at most. */
+size_t ab_block_repeat_size(const ab_block_header *old);
+
+/**
+ * Writes `old` (a whole, checked block with its header) to `block` once more, as the next block of another stream of the
+ * same origin: epoch and first index are new, `prev_hash` continues that stream's chain, entries and hlcs are the
+ * same. The dependency marks are the old ones and, in the stream's first block, one on the old stream up to the
+ * fork. `origin` says what is repeated; its `hash` is set to the old block's.
+ * @param header  out: header of the new block
+ * @return whole size; 0 if the old block is not after origin->fork, or is a repetition itself
+ */
+size_t ab_block_repeat(uint8_t *block, ab_block_header *header, const void *old,
+                       const ab_block_header *old_header, uint32_t epoch, uint64_t prev_hash,
+                       ab_block_origin *origin);
 
 /** Order of streams: by node, then epoch. <0, 0, >0. */
 int ab_stream_compare(ab_stream a, ab_stream b);

@@ -91,7 +91,11 @@ typedef enum ab_wal_op_type {
     AB_WAL_REPLACE_BLOCK = 5,
     /** Remove what is left of `stream`, sound or not: its blocks, at most `limit` of them, and, when none is left, its
      * record: then the log does not know it any more. `done` gets the number of blocks. No error if it is not there */
-    AB_WAL_FORGET = 7
+    AB_WAL_FORGET = 7,
+    /** Delete all blocks of `stream` beyond `index`, where a block must end (or the trimmed part); `hash` is the hash
+     * of that block. Where the stream is trimmed beyond `index` it is empty afterwards, with its base there. A
+     * stream that ends at or before `index` stays as it is */
+    AB_WAL_REWIND = 6
 } ab_wal_op_type;
 
 typedef struct ab_wal_op {
@@ -99,6 +103,7 @@ typedef struct ab_wal_op {
     uint64_t group;
     ab_stream stream;
     uint64_t index;
+    uint64_t hash; /**< REWIND */
     uint32_t limit;
     ab_bytes key;
     ab_bytes data;

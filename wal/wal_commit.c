@@ -337,6 +337,7 @@ typedef struct before_it {
     bool known;
     uint64_t last;
     uint64_t hash;
+    uint64_t hlc; /* 0: not known */
 } before_it;
 
 static before_it look_before(commit *c, const ab_block_header *h, const ab_wal_record *record)
@@ -344,7 +345,7 @@ static before_it look_before(commit *c, const ab_block_header *h, const ab_wal_r
     uint8_t bytes[AB_WAL_BLOCK_KEY];
     ab_block_header header;
     if (h->first == record->base + 1) {
-        return (before_it){true, record->base, record->base_hash};
+        return (before_it){true, record->base, record->base_hash, 0};
     }
     const ab_stream stream = {h->node, h->epoch};
     ab_wal_block_key(bytes, h->group, stream, h->first);
@@ -359,7 +360,8 @@ static before_it look_before(commit *c, const ab_block_header *h, const ab_wal_r
     bool known = rc == MDB_SUCCESS && ab_wal_block_key_is(&key, h->group, stream) &&
                  ab_wal_block_check(&key, &value, &header) == AB_OK;
     mdb_cursor_close(cursor);
-    return known ? (before_it){true, header.last, header.checksum} : (before_it){.known = false};
+    return known ? (before_it){true, header.last, header.checksum, header.hlc_last}
+                 : (before_it){.known = false};
 }
 
 /* Removes what stands in the place of `h` and is not sound. `*there`: the very block is, and is sound. */
@@ -428,6 +430,41 @@ static int replace_block(commit *c, const ab_wal_op *op)
     return block_write(c, &h, op->data);
 }
 
+/* Only where a block ends, and only in the history that the caller knows. */
+static bool may_rewind(commit *c, const ab_wal_op *op, const ab_wal_record *record, uint64_t *hlc)
+{
+    ab_block_header h = {.node = op->stream.node, .epoch = op->stream.epoch, .group = op->group};
+    h.first = op->index + 1;
+    before_it before = look_before(c, &h, record);
+    *hlc = before.known ? before.hlc : 0;
+    return op->index <= record->base ? op->index < record->base || op->hash == record->base_hash
+                                     : !before.known || (before.last == op->index && before.hash == op->hash);
+}
+
+static int rewind_stream(commit *c, const ab_wal_op *op)
+{
+    ab_wal_record record;
+    int code = record_of(c, op->group, op->stream, &record);
+    if (code != AB_OK || record.last <= op->index) {
+        return code;
+    }
+    uint64_t hlc = 0;
+    if (!may_rewind(c, op, &record, &hlc)) {
+        return ab_wal_fail(c->wal, AB_EINVAL, "group %llu, stream %u/%u: no block of that hash ends at %llu",
+                           (unsigned long long)op->group, op->stream.node, op->stream.epoch,
+                           (unsigned long long)op->index);
+    }
+    record.last = op->index;
+    record.last_hash = op->hash;
+    record.hlc_last = hlc;
+    if (record.base > op->index) {
+        record.base = op->index;
+        record.base_hash = op->hash;
+    }
+    code = clear_behind(c, op->group, op->stream, record.last);
+    return code == AB_OK ? record_store(c, op->group, op->stream, &record) : code;
+}
+
 static int carry_out(commit *c, ab_wal_op *op)
 {
     switch (op->type) {
@@ -442,6 +479,8 @@ static int carry_out(commit *c, ab_wal_op *op)
         return replace_block(c, op);
     case AB_WAL_FORGET:
         return forget(c, op);
+    case AB_WAL_REWIND:
+        return rewind_stream(c, op);
     default:
         return ab_wal_fail(c->wal, AB_EINVAL, "unknown operation %d", (int)op->type);
     }

@@ -37,6 +37,20 @@ extern "C" {
 /** "No deadline": the core wants no timer event. */
 #define AB_NEVER UINT64_MAX
 
+/**
+ * What a block repeats. A member whose disk went back unnoticed wrote a second history under a stream's name; what it wrote
+ * since is logged once more, in a new stream of its own: index i there is index fork + i of the old one.
+ */
+typedef struct ab_block_origin {
+    uint32_t epoch;     /**< of the repeated stream (same node); 0: the block repeats nothing */
+    uint32_t rewound;   /**< which history of that stream it was: 0 the first, else the epoch of the stream
+                           that repeats what the history before it lost */
+    uint64_t fork;      /**< the repeated stream keeps its entries up to here */
+    uint64_t end;       /**< the repeated entries are fork + 1 ... end */
+    uint64_t fork_hash; /**< hash of the repeated stream's block that ends at fork; 0 if fork is 0 */
+    uint64_t hash;      /**< hash of the very block that this one repeats */
+} ab_block_origin;
+
 /** What a core knows of a sealed block: never its entries. */
 typedef struct ab_block_info {
     ab_stream stream;
@@ -50,6 +64,7 @@ typedef struct ab_block_info {
     const ab_mark *deps; /**< what its origin had applied when it was sealed and that changed since the block
                             before it in this stream; sorted; borrowed for the call */
     size_t dep_count;
+    ab_block_origin origin;
 } ab_block_info;
 
 /** A stream as found in the log when the group is opened. */
@@ -130,8 +145,9 @@ typedef enum ab_event_type {
                               stream was announced; blocks of the stream that were offered after it are refused, too.
                               Under `interval` it may have been announced by AB_EV_LOGGED: that is taken back */
     AB_EV_UNAPPLIED =
-        17 /**< the state machine let go of every block that it was given and that AB_EV_APPLIED did
+        17, /**< the state machine let go of every block that it was given and that AB_EV_APPLIED did
                               not name (one of them cannot be read: AB_EV_BAD said which): they are to be given again */
+    AB_EV_REWOUND = 18 /**< AB_ACT_REWIND of `mark` is on disk */
 } ab_event_type;
 
 /** One event. Only the fields that its type names are set; the others are zero. Borrowed for the step. */
@@ -177,10 +193,23 @@ typedef enum ab_action_type {
     AB_ACT_REPORT =
         12, /**< tell the operator: `severity`, `code`, `mark`, `peer` (0: none), `data` is the text */
     AB_ACT_FORGET =
-        16 /**< the stream `mark.stream` is over: once everything that earlier AB_ACT_PERSIST gave is kept,
+        16, /**< the stream `mark.stream` is over: once everything that earlier AB_ACT_PERSIST gave is kept,
                           or in the same commit, the log forgets it with all that is left of it; after
                           that commit the frontier that goes to the state machine loses the marks of the same origin's
                           epochs below `first` */
+    AB_ACT_COPY =
+        13, /**< log one block more of `mark.stream` after `mark.index`, with `hash` as the hash of the
+                         block before: the block of the older stream (same node, epoch `origin.epoch`) that
+                         starts at origin.fork + mark.index + 1, repeated with `origin`. Answered by LOGGED; where
+                         it cannot be read, by nothing but EV_BAD. At most one per stream is under way */
+    AB_ACT_REWIND =
+        14, /**< drop what the log has of `mark.stream` beyond `mark.index`, where `hash` is the hash of
+                           the block that ends, and keep `key` = `data` in the same commit. Answered by REWOUND
+                           when that is on disk. What was read of the dropped blocks before counts no more */
+    AB_ACT_FRONTIER =
+        15 /**< after all blocks of earlier APPLY actions, and before anything of later ones: the
+                            frontier given to the state machine has `mark.stream` at `mark.index`, which may go
+                            back. FRONTIER actions of one step are one change */
 } ab_action_type;
 
 typedef struct ab_action {
@@ -197,8 +226,9 @@ typedef struct ab_action {
     ab_write_level write_level;
     ab_severity severity;
     int code;
-    ab_bytes key;  /**< owned by the list until it is cleared */
-    ab_bytes data; /**< owned by the list until it is cleared */
+    ab_block_origin origin; /**< COPY */
+    ab_bytes key;           /**< owned by the list until it is cleared */
+    ab_bytes data;          /**< owned by the list until it is cleared */
 } ab_action;
 
 /** The list that a step fills; the driver owns it and clears it. */

@@ -117,6 +117,7 @@ static void destroy(void *opaque)
     for (uint32_t i = 0; i < mm->order.count; i++) {
         ab_mm_stream *stream = ab_mm_at(mm, i);
         ab_mm_wants_free(stream);
+        ab_mm_quest_free(stream);
         ab_order_stream_clear(&stream->o);
         free(stream);
     }
@@ -127,6 +128,7 @@ static void destroy(void *opaque)
         ab_folds_free(&mm->peers[i].folds);
     }
     free(mm->peers);
+    ab_mm_rewinds_free(mm);
     ab_order_free(&mm->order);
     ab_reads_free(&mm->reads);
     ab_marks_free(&mm->carried);
@@ -171,7 +173,7 @@ static int make_peers(ab_mm *mm, const ab_core_init *init)
     return AB_OK;
 }
 
-static int load_streams(ab_mm *mm, const ab_core_init *init)
+static int load_streams(ab_mm *mm, const ab_core_init *init, ab_frontier applied)
 {
     ab_mm_stream *stream = NULL;
     for (size_t i = 0; i < init->stream_count; i++) {
@@ -186,17 +188,39 @@ static int load_streams(ab_mm *mm, const ab_core_init *init)
         stream->accepted = stream->sealed = stream->acked = stream->o.last;
         stream->accepted_hash = stream->o.last_hash;
     }
-    for (size_t i = 0; i < init->applied.count; i++) {
-        if (ab_folds_has(&mm->order.folds, init->applied.marks[i].stream)) {
+    for (size_t i = 0; i < applied.count; i++) {
+        if (ab_folds_has(&mm->order.folds, applied.marks[i].stream)) {
             continue;
         }
-        int code = ab_mm_stream_of(mm, init->applied.marks[i].stream, &stream);
+        int code = ab_mm_stream_of(mm, applied.marks[i].stream, &stream);
         if (code != AB_OK) {
             return code;
         }
-        stream->o.given = stream->o.applied = stream->o.checkpointed = init->applied.marks[i].index;
+        stream->o.given = stream->o.applied = stream->o.checkpointed = applied.marks[i].index;
     }
     return AB_OK;
+}
+
+/* Streams as the log has them, and what the state machine has of them, which it may know by older names. */
+static int load(ab_mm *mm, const ab_core_init *init)
+{
+    ab_marks applied = {0};
+    int code = ab_mm_rewinds_load(mm, init);
+    if (code == AB_OK) {
+        code = ab_marks_copy(&applied, init->applied);
+    }
+    if (code == AB_OK) {
+        code = ab_mm_translate(mm, &applied);
+    }
+    if (code == AB_OK) {
+        code = load_streams(mm, init, ab_marks_view(&applied));
+    }
+    if (code == AB_OK) {
+        ab_mm_rewinds_recall(mm, init->applied);
+        ab_mm_rewinds_settle(mm, init->applied);
+    }
+    ab_marks_free(&applied);
+    return code;
 }
 
 static int load_epoch(ab_mm *mm, const ab_core_init *init)
@@ -204,11 +228,15 @@ static int load_epoch(ab_mm *mm, const ab_core_init *init)
     uint32_t epoch = 0;
     ab_core_init trusting = *init;
     trusting.tail_safe |= ab_planted(AB_PLANTED_INDEX_REUSE);
+    if (trusting.wall_seconds <=
+        mm->seen_epoch) { /* a copy's epoch is taken, before anything of it is logged */
+        trusting.wall_seconds = mm->seen_epoch + 1;
+    }
     int code = ab_epoch_choose(&trusting, &epoch, &mm->kept);
     if (code == AB_OK) {
         code = ab_mm_stream_of(mm, (ab_stream){init->self, epoch}, &mm->current);
     }
-    mm->seen_epoch = epoch;
+    mm->seen_epoch = epoch > mm->seen_epoch ? epoch : mm->seen_epoch;
     mm->certain =
         mm->kept || !init->tail_safe; /* in doubt at the next start, too, unless this one is kept by then */
     return code;
@@ -239,10 +267,13 @@ static int create(const ab_core_init *init, void **core)
         code = ab_folds_load(&mm->order.folds, init, &mm->left);
     }
     if (code == AB_OK) {
-        code = load_streams(mm, init);
+        code = load(mm, init);
     }
     if (code == AB_OK) {
         code = load_epoch(mm, init);
+    }
+    if (code == AB_OK) {
+        ab_mm_rewinds_resume(mm);
     }
     if (code != AB_OK) {
         destroy(mm);
@@ -282,6 +313,24 @@ static void peer_down(ab_mm *mm, ab_mm_peer *peer)
     }
 }
 
+/* A message about one stream that is known here. */
+static void take_about(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream, const ab_mm_message *message)
+{
+    if (message->kind == AB_MM_HISTORY) {
+        ab_mm_take_history(mm, peer, stream, message);
+    } else if (message->kind == AB_MM_POINTS) {
+        ab_mm_take_points(peer, stream, message);
+    } else if ((stream->behind & ab_mm_bit(peer)) != 0) {
+        return; /* of another history */
+    } else if (message->kind == AB_MM_EXPECT) {
+        ab_mm_take_expect(peer, stream, message->first);
+    } else if (message->kind == AB_MM_TRIMMED) {
+        ab_mm_take_trimmed(peer, stream, message->first);
+    } else if (message->last == stream->rewound) {
+        ab_mm_diverge(mm, peer, stream, message->first, false);
+    }
+}
+
 static int take_message(ab_mm *mm, ab_mm_peer *peer, ab_bytes bytes, uint64_t now)
 {
     ab_mm_message message;
@@ -300,15 +349,8 @@ static int take_message(ab_mm *mm, ab_mm_peer *peer, ab_bytes bytes, uint64_t no
         return ab_mm_take_fetch(mm, peer, &message);
     }
     ab_mm_stream *stream = ab_mm_find(mm, message.stream);
-    if (stream == NULL) {
-        return AB_OK;
-    }
-    if (message.kind == AB_MM_EXPECT) {
-        ab_mm_take_expect(peer, stream, message.first);
-    } else if (message.kind == AB_MM_TRIMMED) {
-        ab_mm_take_trimmed(peer, stream, message.first);
-    } else {
-        ab_mm_diverge(mm, peer, stream, message.first, false);
+    if (stream != NULL) {
+        take_about(mm, peer, stream, &message);
     }
     return AB_OK;
 }
@@ -336,7 +378,8 @@ static int peer_event(ab_mm *mm, const ab_event *event, uint64_t now, ab_actions
     }
 }
 
-/* Streams that a block depends on become known, so that the full HAVE names them: their origin, or nobody, has them. */
+/* Streams that a block depends on become known, so that the full HAVE names them: their origin, or nobody, has them. What
+ * depends on more of our own than we ever wrote has seen what we lost: those indexes are taken. */
 static void know_deps(ab_mm *mm, const ab_block_info *block)
 {
     for (size_t i = 0; mm->causal && i < block->dep_count; i++) {
@@ -345,6 +388,8 @@ static void know_deps(ab_mm *mm, const ab_block_info *block)
             ab_mm_stream_of(mm, block->deps[i].stream, &stream) == AB_OK) {
             ab_mm_spread(mm, stream);
         }
+        mm->new_epoch |= stream != NULL && stream == mm->current && block->deps[i].index > stream->o.last &&
+                         block->deps[i].index > stream->sealed;
     }
 }
 
@@ -370,6 +415,7 @@ static int logged(ab_mm *mm, ab_mm_stream *stream, const ab_block_info *block)
     }
     ab_order_logged(&stream->o, block);
     ab_mm_learn(stream, block);
+    ab_mm_rewind_copied(mm, block);
     if (block->last >= stream->accepted) {
         stream->accepted = block->last;
         stream->accepted_hash = block->hash;
@@ -397,7 +443,7 @@ static void durable(ab_mm *mm, ab_mm_stream *stream, uint64_t index, uint64_t no
     ab_mm_trim_soon(mm, now);
 }
 
-static int loaded(ab_mm *mm, ab_mm_stream *stream, const ab_event *event, uint64_t now)
+static int loaded(ab_mm *mm, ab_mm_stream *stream, const ab_event *event, uint64_t now, ab_actions *actions)
 {
     bool probe = stream->probe != 0 && event->mark.index == stream->probe && stream->probe_again != 0;
     bool order = stream->o.load_at != 0 && event->mark.index == stream->o.load_at;
@@ -411,7 +457,13 @@ static int loaded(ab_mm *mm, ab_mm_stream *stream, const ab_event *event, uint64
         ab_mm_learn(stream, &event->blocks[i]);
         know_deps(mm, &event->blocks[i]);
     }
-    return order ? ab_order_loaded(&stream->o, event, now) : AB_OK;
+    ab_mm_prove_loaded(mm, stream, event);
+    ab_mm_rewind_loaded(mm, event, now);
+    int code = order ? ab_order_loaded(&stream->o, event, now) : AB_OK;
+    if (code == AB_OK) {
+        code = ab_mm_history_loaded(stream, event, actions);
+    }
+    return code == AB_OK ? ab_mm_fork_loaded(mm, stream, event, now, actions) : code;
 }
 
 static int stream_event(ab_mm *mm, const ab_event *event, uint64_t now, ab_actions *actions)
@@ -435,11 +487,14 @@ static int stream_event(ab_mm *mm, const ab_event *event, uint64_t now, ab_actio
     case AB_EV_APPLIED:
         return ab_order_applied(&mm->order, &stream->o, event->mark.index);
     case AB_EV_LOADED:
-        return loaded(mm, stream, event, now);
+        return loaded(mm, stream, event, now, actions);
     case AB_EV_BAD:
         return ab_mm_bad(mm, stream, event, now, actions);
     case AB_EV_REFUSED:
         ab_mm_refused(mm, stream, event, now);
+        return AB_OK;
+    case AB_EV_REWOUND:
+        ab_mm_rewound(mm, stream, now);
         return AB_OK;
     default:
         ab_mm_repaired(mm, stream, event->block);
@@ -447,7 +502,7 @@ static int stream_event(ab_mm *mm, const ab_event *event, uint64_t now, ab_actio
     }
 }
 
-static void checkpointed(ab_mm *mm, ab_frontier frontier, uint64_t now)
+static void raise_checkpoints(ab_mm *mm, ab_frontier frontier, uint64_t now)
 {
     for (size_t i = 0; i < frontier.count; i++) {
         ab_mm_stream *stream = ab_mm_find(mm, frontier.marks[i].stream);
@@ -456,6 +511,25 @@ static void checkpointed(ab_mm *mm, ab_frontier frontier, uint64_t now)
             ab_mm_trim_soon(mm, now);
         }
     }
+}
+
+static int checkpointed(ab_mm *mm, ab_frontier frontier, uint64_t now)
+{
+    if (mm->rewinds == NULL) {
+        raise_checkpoints(mm, frontier, now);
+        return AB_OK;
+    }
+    ab_marks marks = {0};
+    int code = ab_marks_copy(&marks, frontier);
+    if (code == AB_OK) {
+        code = ab_mm_translate(mm, &marks);
+    }
+    if (code == AB_OK) {
+        ab_mm_rewinds_settle(mm, frontier);
+        raise_checkpoints(mm, ab_marks_view(&marks), now);
+    }
+    ab_marks_free(&marks);
+    return code;
 }
 
 static int read_barrier(ab_mm *mm, const ab_event *event, uint64_t now, ab_actions *actions)
@@ -491,14 +565,14 @@ static int take(ab_mm *mm, const ab_event *event, uint64_t now, ab_actions *acti
     case AB_EV_BAD:
     case AB_EV_REPAIRED:
     case AB_EV_REFUSED:
+    case AB_EV_REWOUND:
         return stream_event(mm, event, now, actions);
     case AB_EV_UNAPPLIED:
         ab_order_take_back(&mm->order);
         ab_mm_set_limits(mm);
         return AB_OK;
     case AB_EV_CHECKPOINTED:
-        checkpointed(mm, event->frontier, now);
-        return AB_OK;
+        return checkpointed(mm, event->frontier, now);
     case AB_EV_READ:
         return read_barrier(mm, event, now, actions);
     }
@@ -519,10 +593,25 @@ static int pump_peer(ab_mm *mm, ab_mm_peer *peer, uint64_t now, ab_actions *acti
     return code == AB_OK ? ab_mm_pump_send(mm, peer, now, actions) : code;
 }
 
+/* Whether somebody who is there has, as far as we heard, not the history that we have. */
+static bool some_behind(const ab_mm *mm)
+{
+    uint64_t up = 0;
+    for (uint32_t i = 0; mm->rewinds != NULL && i < mm->peer_count; i++) {
+        up |= mm->peers[i].up ? ab_mm_bit(&mm->peers[i]) : 0;
+    }
+    for (uint32_t i = 0; up != 0 && i < mm->order.count; i++) {
+        if ((ab_mm_at(mm, i)->behind & up) != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Blocks that wait for what does not come: gossip may have been lost, so frontiers are compared again, in full. */
 static void note_stuck(ab_mm *mm, uint64_t now)
 {
-    if (!mm->order.blocked && !ab_mm_wants_starve(mm)) {
+    if (!mm->order.blocked && !ab_mm_wants_starve(mm) && !some_behind(mm)) {
         mm->stuck_at = AB_NEVER;
         return;
     }
@@ -536,11 +625,34 @@ static void note_stuck(ab_mm *mm, uint64_t now)
     }
 }
 
+/* Which history streams have. */
+static int pump_histories(ab_mm *mm, uint64_t now, ab_actions *actions)
+{
+    int code = ab_mm_pump_rewinds(mm, now, actions);
+    for (uint32_t i = 0; code == AB_OK && i < mm->order.count; i++) {
+        ab_mm_stream *stream = ab_mm_at(mm, i);
+        code = ab_mm_pump_prove(stream, now, actions);
+        if (code == AB_OK) {
+            code = ab_mm_pump_history(mm, stream, now, actions);
+        }
+        if (code == AB_OK) {
+            code = ab_mm_pump_fork(mm, stream, now, actions);
+        }
+    }
+    return code;
+}
+
 static int pump(ab_mm *mm, uint64_t now, ab_actions *actions)
 {
     note_stuck(mm, now);
     ab_mm_ask_again(mm, now);
     int code = ab_mm_pump_epoch(mm, actions);
+    if (code == AB_OK) {
+        code = pump_histories(mm, now, actions);
+    }
+    if (code == AB_OK) {
+        code = ab_mm_pump_epoch(mm, actions); /* what was found out may have made one due */
+    }
     if (code == AB_OK) {
         code = ab_mm_pump_acked(mm, actions);
     }
@@ -589,7 +701,9 @@ static uint64_t deadline(const void *opaque)
         uint64_t again = ab_mm_at(mm, i)->refused_at;
         at = least(at, ab_mm_want_deadline(ab_mm_at(mm, i)));
         at = again != 0 ? least(at, again) : at;
+        at = least(at, ab_mm_fork_deadline(ab_mm_at(mm, i)));
     }
+    at = least(at, ab_mm_rewind_deadline(mm));
     return at;
 }
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Two histories under one stream name. Part of the multimaster core: one call at a time, no I/O.
  *
- * It happens where a disk was rolled back under a node that was not told. The stream stops on that link, for good or until a
- * new link shows equal histories; nothing of it is merged, and everything else goes on. Blocks that depend on it do not
- * wait for it: what they would wait for may never come. */
+ * It happens where a disk was rolled back under a node that was not told. The stream stops on that link until its origin has
+ * found out where the two part and has logged again what its peers do not have (fork.c, rewind.c), or for as long as it
+ * cannot; nothing of it is merged, and everything else goes on. Blocks that depend on it do not wait for it: what they
+ * would wait for may never come. */
 #include "replication/multimaster/mm.h"
 
 /* Without its origin's history a stream does not go on here. */
@@ -25,7 +26,13 @@ void ab_mm_diverge(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream, uint64_t i
     stream->diverged_tell |= tell ? bit : 0;
     stream->diverged_at = index;
     set_ignored(mm, stream);
-    mm->new_epoch |= stream == mm->current;
+}
+
+void ab_mm_reconcile(ab_mm *mm, const ab_mm_peer *peer, ab_mm_stream *stream)
+{
+    stream->diverged &= ~ab_mm_bit(peer);
+    stream->diverged_tell &= ~ab_mm_bit(peer);
+    set_ignored(mm, stream);
 }
 
 /* A new link: look at the histories again, the peer may have been mended. */
@@ -36,16 +43,16 @@ void ab_mm_forgive(ab_mm *mm, ab_mm_peer *peer)
         ab_mm_stream *stream = ab_mm_at(mm, i);
         stream->diverged &= ~bit;
         stream->diverged_tell &= ~bit;
+        if (stream->quest != NULL) {
+            stream->quest->fork_failed &= ~bit;
+        }
         set_ignored(mm, stream);
     }
 }
 
-bool ab_mm_same_history(const ab_mm_stream *stream, uint64_t index, uint64_t hash)
+uint64_t ab_mm_known_hash(const ab_mm_stream *stream, uint64_t index)
 {
     uint64_t ours = 0;
-    if (index == 0 || hash == 0) {
-        return true;
-    }
     if (index == stream->o.last) {
         ours = stream->o.last_hash;
     } else if (index == stream->accepted && stream->accepted_known) {
@@ -57,6 +64,12 @@ bool ab_mm_same_history(const ab_mm_stream *stream, uint64_t index, uint64_t has
         const ab_order_info *info = &stream->o.held[stream->o.held_start + i];
         ours = info->last == index ? info->hash : 0;
     }
+    return ours;
+}
+
+bool ab_mm_same_history(const ab_mm_stream *stream, uint64_t index, uint64_t hash)
+{
+    uint64_t ours = index > 0 && hash != 0 ? ab_mm_known_hash(stream, index) : 0;
     return ours == 0 || ours == hash;
 }
 
@@ -68,6 +81,7 @@ static int tell(ab_mm_peer *peer, ab_mm_stream *stream, ab_actions *actions)
     ab_mm_message message = {.kind = AB_MM_DIVERGED,
                              .stream = stream->o.stream,
                              .first = stream->diverged_at > 0 ? stream->diverged_at : 1,
+                             .last = stream->rewound,
                              .hash = stream->diverged_at == stream->o.last ? stream->o.last_hash : 0};
     int code = ab_mm_send_message(&message, peer->node, actions);
     if (code == AB_OK) {

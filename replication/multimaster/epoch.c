@@ -72,7 +72,9 @@ int ab_mm_pump_epoch(ab_mm *mm, ab_actions *actions)
 int ab_mm_claimed(ab_mm *mm, ab_mm_stream *stream, uint64_t upto, uint64_t now)
 {
     uint32_t epoch = stream->o.stream.epoch;
-    if (epoch > mm->current->o.stream.epoch) { /* our clock went back and our disk is another one */
+    bool made_here = stream->sealed > 0 || stream->o.last > 0;
+    if (epoch > mm->current->o.stream.epoch &&
+        !made_here) { /* our clock went back and our disk is another one */
         if (epoch == UINT32_MAX) {
             return AB_EPROTO; /* nothing could follow it */
         }
@@ -89,7 +91,10 @@ int ab_mm_claimed(ab_mm *mm, ab_mm_stream *stream, uint64_t upto, uint64_t now)
 /* Up to where anybody has the old stream of ours; AB_NEVER if that is not known yet. */
 static uint64_t end_of(const ab_mm *mm, const ab_mm_stream *stream)
 {
-    if (!stream->own || stream == mm->current || stream->sealed > stream->o.last) {
+    bool searched =
+        (stream->diverged & ~ab_mm_fork_failed(stream)) != 0; /* its history may yet be another one */
+    if (!stream->own || stream == mm->current || stream->sealed > stream->o.last || searched ||
+        ab_mm_rewind_pending(mm, stream) != NULL) {
         return AB_NEVER;
     }
     if (stream->complete) {
@@ -100,7 +105,8 @@ static uint64_t end_of(const ab_mm *mm, const ab_mm_stream *stream)
         const ab_mm_peer *peer = &mm->peers[i];
         uint64_t has = ab_marks_get(&peer->marks, stream->o.stream);
         uint64_t pending = ab_marks_get(&peer->pending, stream->o.stream);
-        if (!peer->met || ab_folds_has(&peer->folds, stream->o.stream)) {
+        bool behind = (stream->behind & ab_mm_bit(peer)) != 0;
+        if (!peer->met || behind || ab_folds_has(&peer->folds, stream->o.stream)) {
             return AB_NEVER; /* not heard; or it knew the end, and whether we have all is looked at elsewhere */
         }
         has = pending > has ? pending : has;
@@ -139,6 +145,9 @@ static int add_dep(ab_mm *mm, const ab_mm_stream *stream)
     }
     if (stream->own && stream->o.durable > index) {
         index = stream->o.durable;
+    }
+    if (stream->own) {
+        index = ab_mm_rewind_dep(mm, stream, index);
     }
     if (stream == mm->current || index <= ab_marks_get(&mm->carried, stream->o.stream)) {
         return AB_OK;

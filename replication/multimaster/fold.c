@@ -70,6 +70,8 @@ static void take_streams(ab_mm *mm, ab_mm_peer *peer, const ab_mm_folded *folded
         if (stream->o.stream.node == folded->node && stream->o.stream.epoch <= folded->epoch) {
             stream->over |= bit;
             stream->tell &= ~bit;
+            stream->behind &= ~bit; /* whatever it had, it was what all had */
+            stream->unproven &= ~bit;
             ab_mm_confirmed(mm, peer, stream, stream->o.last, false, now);
             ab_mm_take_trimmed(peer, stream, UINT64_MAX - 1);
         }
@@ -266,7 +268,8 @@ static bool is_over(const ab_mm *mm, const ab_mm_stream *stream)
 {
     return stream != mm->current && stream->o.stream.epoch < UINT32_MAX &&
            stream->accepted == stream->o.last && stream->wants == NULL && stream->probe == 0 &&
-           stream->diverged == 0 && is_left_for_good(mm, stream) && ab_order_is_over(&mm->order, &stream->o);
+           stream->diverged == 0 && stream->behind == 0 && !ab_mm_rewind_pins(mm, stream) &&
+           is_left_for_good(mm, stream) && ab_order_is_over(&mm->order, &stream->o);
 }
 
 static bool is_over_everywhere(const ab_mm *mm, const ab_mm_stream *stream)
@@ -308,6 +311,7 @@ static void drop(ab_mm *mm, ab_mm_stream *stream)
     ab_marks_drop(&mm->carried, name.node, name.epoch + 1);
     ab_order_remove(&mm->order, &stream->o);
     ab_mm_wants_free(stream);
+    ab_mm_quest_free(stream);
     ab_order_stream_clear(&stream->o);
     free(stream);
 }
@@ -321,7 +325,10 @@ static int fold(ab_mm *mm, ab_mm_stream *stream, ab_actions *actions)
     }
     ab_fold next = *ours;
     ab_fold_add(&next, stream->o.stream.epoch, stream->o.last, stream->o.last_hash);
-    code = ab_fold_push(&next, actions);
+    code = ab_mm_rewinds_drop(mm, stream->o.stream, actions);
+    if (code == AB_OK) {
+        code = ab_fold_push(&next, actions);
+    }
     if (code != AB_OK) {
         return code;
     }

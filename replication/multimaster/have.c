@@ -32,7 +32,7 @@ static int prepare(ab_mm *mm, ab_mm_peer *peer, const ab_mm_message *message, ui
         }
         own += have.accepted > have.durable;
         int code = ab_mm_stream_of(mm, have.stream, &stream);
-        if (code == AB_OK) {
+        if (code == AB_OK && have.rewound == stream->rewound) {
             code = ab_mm_claimed(mm, stream, have.accepted, now);
         }
         if (code != AB_OK) {
@@ -52,6 +52,20 @@ static void take_own(ab_mm_peer *peer, const ab_mm_have *have)
     (void)ab_marks_set(&peer->pending, (ab_mark){have->stream, beyond});
 }
 
+/* Whether what the peer says is of the history that we have. Where it has just come to have it, its marks begin anew. */
+static bool of_our_history(ab_mm_stream *stream, const ab_mm_peer *peer, const ab_mm_have *have, bool *back)
+{
+    uint64_t bit = ab_mm_bit(peer);
+    if (have->rewound != stream->rewound) {
+        /* An older history than it had already is what a message says that was overtaken. */
+        stream->behind |= *back || have->rewound > stream->rewound ? bit : 0;
+        return false;
+    }
+    *back |= (stream->behind & bit) != 0;
+    stream->behind &= ~bit;
+    return true;
+}
+
 static void take_one(ab_mm *mm, ab_mm_peer *peer, const ab_mm_have *have, bool back, uint64_t now)
 {
     uint64_t bit = ab_mm_bit(peer);
@@ -60,6 +74,11 @@ static void take_one(ab_mm *mm, ab_mm_peer *peer, const ab_mm_have *have, bool b
         if ((have->flags & AB_MM_TELL) != 0) {
             ab_mm_owe_fold(mm, peer, have->stream.node);
         }
+        return;
+    }
+    ab_mm_stream *known = ab_mm_find(mm, have->stream);
+    if (known != NULL && !of_our_history(known, peer, have, &back)) {
+        (void)ab_marks_set(&peer->marks, (ab_mark){have->stream, 0});
         return;
     }
     (void)(back ? ab_marks_set(&peer->marks, mark) : ab_marks_raise(&peer->marks, mark));
@@ -72,12 +91,10 @@ static void take_one(ab_mm *mm, ab_mm_peer *peer, const ab_mm_have *have, bool b
     if (stream == NULL && (final || over)) {
         (void)ab_mm_stream_of(mm, have->stream, &stream); /* something may come to depend on it */
     }
-    if (stream == NULL) {
+    if (stream == NULL || (known == NULL && !of_our_history(stream, peer, have, &back))) {
         return;
     }
-    if (!ab_mm_same_history(stream, have->durable, have->hash)) {
-        ab_mm_diverge(mm, peer, stream, have->durable, true);
-    }
+    ab_mm_check_point(mm, peer, stream, have->durable, have->hash);
     over &= (stream->diverged & bit) == 0;
     bool fits = stream->accepted <= have->accepted && stream->o.last <= have->accepted;
     if ((final || (over && !stream->own && !stream->complete)) && fits) {
@@ -109,6 +126,8 @@ static void forget_missing(ab_mm *mm, ab_mm_peer *peer, const ab_mm_message *mes
         bool named =
             more && have.stream.node == stream->o.stream.node && have.stream.epoch == stream->o.stream.epoch;
         if (!named) {
+            stream->behind |= stream->rewound != 0 ? ab_mm_bit(peer) : 0;
+            ab_mm_proven(stream, peer);
             ab_mm_confirmed(mm, peer, stream, 0, true, now);
         }
     }
@@ -126,6 +145,7 @@ int ab_mm_take_have(ab_mm *mm, ab_mm_peer *peer, const ab_mm_message *message, u
         return AB_OK; /* it overtook the full one, which must not move back what this would move forward */
     }
     if (first_full) {
+        ab_mm_doubt(mm, peer);
         forget_missing(mm, peer, message, now);
         peer->full = peer->met = true;
         peer->word_at = now;
@@ -163,9 +183,10 @@ static ab_mm_have have_of(const ab_mm *mm, const ab_mm_stream *stream, const ab_
     accepted = ended ? stream->o.ended : accepted;
     return (ab_mm_have){.stream = stream->o.stream,
                         .durable = stream->o.durable,
-                        .hash = stream->o.durable == stream->o.last ? stream->o.last_hash : 0,
+                        .hash = stream->o.durable > 0 ? ab_mm_known_hash(stream, stream->o.durable) : 0,
                         .accepted = accepted > stream->o.durable ? accepted : stream->o.durable,
-                        .flags = flags_of(stream, peer)};
+                        .flags = flags_of(stream, peer),
+                        .rewound = stream->rewound};
 }
 
 /* What a HAVE is to name: everything; what is owed; also what changed; also what the peer is to know is over here. */

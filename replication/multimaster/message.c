@@ -17,10 +17,11 @@ enum {
     KEY_LAST = 4,
     KEY_HASH = 5,
     KEY_HAVES = 6,
-    KEY_FOLDS = 7
+    KEY_FOLDS = 7,
+    KEY_POINTS = 8
 };
 
-#define HAVE_FIELDS 6u
+#define HAVE_FIELDS 7u
 #define FOLDED_FIELDS 6u
 #define DEPTH_MAX 8u
 #define KEYS_MAX 32u
@@ -46,20 +47,43 @@ static void put_uint(msgpack_packer *packer, int key, uint64_t value)
     msgpack_pack_uint64(packer, value);
 }
 
+/* What every message about one stream begins with: four keys. */
+static void put_about(msgpack_packer *packer, const ab_mm_message *message)
+{
+    put_uint(packer, KEY_KIND, message->kind);
+    msgpack_pack_int(packer, KEY_STREAM);
+    msgpack_pack_array(packer, 2);
+    msgpack_pack_uint32(packer, message->stream.node);
+    msgpack_pack_uint32(packer, message->stream.epoch);
+    put_uint(packer, KEY_FIRST, message->first);
+    put_uint(packer, KEY_LAST, message->last);
+}
+
 size_t ab_mm_encode(const ab_mm_message *message, uint8_t *data)
 {
     writer to = {data, 0};
     msgpack_packer packer;
     msgpack_packer_init(&packer, &to, write_bytes);
     msgpack_pack_map(&packer, 5);
-    put_uint(&packer, KEY_KIND, message->kind);
-    msgpack_pack_int(&packer, KEY_STREAM);
-    msgpack_pack_array(&packer, 2);
-    msgpack_pack_uint32(&packer, message->stream.node);
-    msgpack_pack_uint32(&packer, message->stream.epoch);
-    put_uint(&packer, KEY_FIRST, message->first);
-    put_uint(&packer, KEY_LAST, message->last);
+    put_about(&packer, message);
     put_uint(&packer, KEY_HASH, message->hash);
+    return to.size;
+}
+
+size_t ab_mm_encode_points(const ab_mm_message *message, uint8_t *data)
+{
+    writer to = {data, 0};
+    msgpack_packer packer;
+    msgpack_packer_init(&packer, &to, write_bytes);
+    msgpack_pack_map(&packer, 5);
+    put_about(&packer, message);
+    msgpack_pack_int(&packer, KEY_POINTS);
+    msgpack_pack_array(&packer, message->point_count);
+    for (uint32_t i = 0; i < message->point_count; i++) {
+        msgpack_pack_array(&packer, 2);
+        msgpack_pack_uint64(&packer, message->points[i].index);
+        msgpack_pack_uint64(&packer, message->points[i].hash);
+    }
     return to.size;
 }
 
@@ -88,6 +112,7 @@ size_t ab_mm_encode_have(const ab_mm_have *have, uint8_t *data)
     msgpack_pack_uint64(&packer, have->hash);
     msgpack_pack_uint64(&packer, have->accepted);
     msgpack_pack_uint32(&packer, have->flags);
+    msgpack_pack_uint32(&packer, have->rewound);
     return to.size;
 }
 
@@ -276,7 +301,8 @@ static bool take_have(reader *from, ab_mm_have *have)
     uint64_t fields = 0;
     if (!take_array(from, &fields) || fields < HAVE_FIELDS || fields > KEYS_MAX ||
         !take_stream(from, &have->stream) || !take_uint(from, &have->durable) ||
-        !take_uint(from, &have->hash) || !take_uint(from, &have->accepted) || !take_u32(from, &have->flags)) {
+        !take_uint(from, &have->hash) || !take_uint(from, &have->accepted) || !take_u32(from, &have->flags) ||
+        !take_u32(from, &have->rewound)) {
         return false;
     }
     for (uint64_t i = HAVE_FIELDS; i < fields; i++) {
@@ -347,6 +373,26 @@ static bool take_folds(reader *from, ab_mm_message *message)
     return true;
 }
 
+/* Ends of consecutive blocks: at least the one before the first, and each beyond the one before. */
+static bool take_points(reader *from, ab_mm_message *message)
+{
+    uint64_t count = 0;
+    if (!take_array(from, &count) || count == 0 || count > AB_MM_POINTS_MAX) {
+        return false;
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        ab_mm_point *point = &message->points[i];
+        uint64_t fields = 0;
+        if (!take_array(from, &fields) || fields != 2 || !take_uint(from, &point->index) ||
+            !take_uint(from, &point->hash) || point->index == UINT64_MAX ||
+            (i > 0 && point->index <= point[-1].index)) {
+            return false;
+        }
+    }
+    message->point_count = (uint32_t)count;
+    return true;
+}
+
 static bool take_value(reader *from, uint64_t key, ab_mm_message *message)
 {
     uint64_t kind = 0;
@@ -372,6 +418,8 @@ static bool take_value(reader *from, uint64_t key, ab_mm_message *message)
         return take_haves(from, message);
     case KEY_FOLDS:
         return take_folds(from, message);
+    case KEY_POINTS:
+        return take_points(from, message);
     default:
         return skip_object(from);
     }
@@ -387,6 +435,12 @@ static int check(const ab_mm_message *message, uint32_t seen)
     case AB_MM_EXPECT:
     case AB_MM_TRIMMED:
     case AB_MM_DIVERGED:
+    case AB_MM_HISTORY:
+        break;
+    case AB_MM_POINTS:
+        if (message->point_count == 0) {
+            return AB_EPROTO;
+        }
         break;
     case AB_MM_FETCH:
         if ((seen & 1u << KEY_LAST) == 0 || message->last < message->first || message->last == UINT64_MAX) {

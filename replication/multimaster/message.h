@@ -18,7 +18,12 @@ typedef enum ab_mm_kind {
     AB_MM_EXPECT = 2,  /* a block came too early: send from `first` on */
     AB_MM_FETCH = 3,   /* send `first` ... `last` of a stream, whoever wrote it */
     AB_MM_TRIMMED = 4, /* the answer where that is trimmed: `first` is the last index that is gone */
-    AB_MM_DIVERGED = 5 /* my history of the stream differs from yours at `first`, where mine has `hash` */
+    AB_MM_DIVERGED =
+        5, /* my history of the stream differs from yours at `first`, where mine has `hash`; `last` is
+                           which history it is (as `rewound` of a HAVE) */
+    AB_MM_HISTORY = 6, /* where do your blocks of the stream end, from `first` on? `last` as above */
+    AB_MM_POINTS =
+        7 /* the answer: ends of consecutive blocks and their hashes; `first`, `last` of the question */
 } ab_mm_kind;
 
 /** Flags of a HAVE. */
@@ -39,6 +44,9 @@ typedef struct ab_mm_have {
     uint64_t hash;     /* of the block that ends there; 0: not known */
     uint64_t accepted; /* taken for logging up to here, >= durable */
     uint32_t flags;
+    uint32_t
+        rewound; /* which history of the stream: 0 the first, else the epoch of the stream that repeats what the
+                         history before it lost */
 } ab_mm_have;
 
 /** The folded streams of one origin in a HAVE. */
@@ -51,9 +59,20 @@ typedef struct ab_mm_folded {
     uint32_t flags; /* AB_MM_TELL: the sender wants to hear that back */
 } ab_mm_folded;
 
-/** Bytes that one stream takes at most, an origin's folded ones, and all the rest of a message. */
-#define AB_MM_HAVE_BYTES 48u
+/** The end of a block: an index and the hash of the block that ends there; 0, 0 is the beginning. */
+typedef struct ab_mm_point {
+    uint64_t index;
+    uint64_t hash;
+} ab_mm_point;
+
+/** Points of one message: the end before the first block that is listed, and of so many blocks. */
+#define AB_MM_POINT_BLOCKS 64u
+#define AB_MM_POINTS_MAX (AB_MM_POINT_BLOCKS + 1)
+
+/** Bytes that one stream takes at most, an origin's folded ones, one point, and all the rest of a message. */
+#define AB_MM_HAVE_BYTES 53u
 #define AB_MM_FOLDED_BYTES 48u
+#define AB_MM_POINT_BYTES 19u
 #define AB_MM_MESSAGE_BYTES 64u
 
 typedef struct ab_mm_message {
@@ -69,9 +88,14 @@ typedef struct ab_mm_message {
     const uint8_t *folds; /* the same */
     size_t folds_size;
     uint32_t fold_count;
+    uint32_t point_count;
+    ab_mm_point points[AB_MM_POINTS_MAX]; /* POINTS */
 } ab_mm_message;
 
-/** Writes a message that is not a HAVE. `data` has room for AB_MM_MESSAGE_BYTES. @return its size */
+/** Writes a POINTS. `data` has room for AB_MM_MESSAGE_BYTES + count * AB_MM_POINT_BYTES. @return its size */
+size_t ab_mm_encode_points(const ab_mm_message *message, uint8_t *data);
+
+/** Writes a message that is neither a HAVE nor a POINTS. `data` has room for AB_MM_MESSAGE_BYTES. @return its size */
 size_t ab_mm_encode(const ab_mm_message *message, uint8_t *data);
 
 /** Writes a HAVE piece by piece: begin, then `count` streams sorted by stream; if `folds`, then their count and so

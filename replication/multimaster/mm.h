@@ -35,6 +35,53 @@ typedef struct ab_mm_want {
     bool told;    /* the operator */
 } ab_mm_want;
 
+/** A part of a stream that is logged again in another one, the copy: the stream's history changes, or has changed. */
+typedef struct ab_mm_rewind {
+    struct ab_mm_rewind *next; /* by the copies' epochs */
+    ab_stream stream;
+    uint32_t epoch;         /* of the copy */
+    ab_block_origin origin; /* what it repeats; `hash` is of the first block that goes */
+    uint64_t
+        applied; /* what our state machine had of the stream when it happened here; 0: none of what goes */
+    uint64_t moved_to;   /* ... which is this of the copy */
+    uint64_t copy_again; /* AB_ACT_COPY is under way: given up then */
+    uint64_t look_again;
+    uint64_t known_at; /* the stream ended here when `ours` was found out; 0: never */
+    ab_mark looking;   /* an info is being read back; index 0: none */
+    bool ours;         /* our log has what goes */
+    bool begun;        /* by us: we copy */
+    bool stored;
+    bool sent; /* AB_ACT_REWIND is under way */
+    bool move; /* the driver is to be told of `moved_to` */
+    bool done;
+    bool voiding; /* AB_ACT_REWIND of nothing, to store that `applied` counts no more */
+    bool settled; /* the state machine has stored a frontier in the new terms */
+} ab_mm_rewind;
+
+/** The search for where two histories part. */
+typedef struct ab_mm_fork {
+    uint32_t peer;
+    uint32_t wait_ms;
+    uint32_t count;   /* of the peer's points that are here; 0: asked for */
+    uint64_t first;   /* ... from here on */
+    uint64_t look_at; /* our own infos are being read back from here on; 0: they are not */
+    uint64_t again;
+    ab_mm_point points[AB_MM_POINTS_MAX];
+} ab_mm_fork;
+
+/** What is looked for in the histories of a stream, by us or for a peer. */
+typedef struct ab_mm_quest {
+    ab_mm_fork *fork;     /* where a peer's parts from ours */
+    uint64_t fork_failed; /* peers (bits) for which it cannot be found */
+    uint64_t prove_index; /* whether we have a block of `prove_hash` that ends here; 0: nothing to prove */
+    uint64_t prove_hash;
+    uint64_t prove_bit;
+    uint64_t prove_again;
+    uint64_t history_first; /* the ends of our blocks from here on, for `history_peer` */
+    uint64_t history_again;
+    uint32_t history_peer; /* 0: nobody asked */
+} ab_mm_quest;
+
 /** A stream. The bit sets have one bit per member, by position. */
 typedef struct ab_mm_stream {
     ab_order_stream o;        /* first: the order holds pointers to it */
@@ -55,9 +102,15 @@ typedef struct ab_mm_stream {
     uint64_t refused_at; /* the log refused a block: take none before; 0: take them */
     uint64_t over;       /* they say that it is over there */
     uint64_t tell;       /* it is over here, and they do not know */
-    ab_mm_want *wants;
     uint32_t refused_ms;
-    int refused; /* why; AB_OK: it takes them */
+    int refused;        /* why; AB_OK: it takes them */
+    uint64_t behind;    /* what they say is of a history before or after the one that we have */
+    uint64_t unproven;  /* nothing over this link shows yet that their history is ours */
+    ab_mm_quest *quest; /* NULL: nothing is looked for */
+    ab_mm_want *wants;
+    uint32_t
+        rewound; /* which history we have: 0 the first, else the epoch of the copy of the last that went */
+    bool frozen; /* nothing more of it is taken: its end is about to go */
     bool own;
     bool accepted_known;
     bool finished; /* it is over here */
@@ -118,6 +171,7 @@ typedef struct ab_mm {
     ab_marks carried; /* dependency marks that blocks of the current stream carried in this run */
     ab_marks sealing; /* what seal() handed out last */
     ab_marks left;    /* at the start: folded streams of which log or state machine still know */
+    ab_mm_rewind *rewinds;
     ab_mm_stream *current;
     ab_mm_peer *peers;
     uint64_t random;
@@ -199,9 +253,56 @@ void ab_mm_ask_again(ab_mm *mm, uint64_t now);
 
 /* diverged.c: two histories under one name */
 void ab_mm_diverge(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream, uint64_t index, bool tell);
+void ab_mm_reconcile(ab_mm *mm, const ab_mm_peer *peer,
+                     ab_mm_stream *stream); /* they do not differ after all */
 void ab_mm_forgive(ab_mm *mm, ab_mm_peer *peer);
 bool ab_mm_same_history(const ab_mm_stream *stream, uint64_t index, uint64_t hash);
+uint64_t ab_mm_known_hash(const ab_mm_stream *stream, uint64_t index); /* 0: only the log knows */
 int ab_mm_pump_diverged(ab_mm *mm, ab_mm_peer *peer, ab_actions *actions);
+
+/* rewind.c: streams that get another history */
+int ab_mm_rewinds_load(ab_mm *mm, const ab_core_init *init);
+void ab_mm_rewinds_resume(ab_mm *mm);                      /* once the streams and the epoch are known */
+void ab_mm_rewinds_recall(ab_mm *mm, ab_frontier applied); /* what the state machine itself says it has */
+void ab_mm_rewinds_free(ab_mm *mm);
+int ab_mm_rewinds_drop(ab_mm *mm, ab_stream stream, ab_actions *actions); /* it is folded */
+int ab_mm_translate(const ab_mm *mm, ab_marks *marks);      /* a frontier that the state machine stored */
+void ab_mm_rewinds_settle(ab_mm *mm, ab_frontier frontier); /* it stored this one */
+ab_mm_rewind *ab_mm_rewind_pending(const ab_mm *mm, const ab_mm_stream *stream);
+bool ab_mm_rewind_pins(const ab_mm *mm, const ab_mm_stream *stream); /* its marks must not be forgotten yet */
+bool ab_mm_is_disowned(const ab_mm *mm, const ab_block_info *block);
+int ab_mm_rewind_note(ab_mm *mm, const ab_block_info *block, ab_actions *actions); /* before it is logged */
+int ab_mm_rewind_begin(ab_mm *mm, ab_mm_stream *stream, ab_block_origin origin);
+uint64_t ab_mm_rewind_dep(const ab_mm *mm, const ab_mm_stream *stream, uint64_t index);
+void ab_mm_rewind_copied(ab_mm *mm, const ab_block_info *block);
+void ab_mm_rewind_loaded(ab_mm *mm, const ab_event *event, uint64_t now);
+void ab_mm_rewound(ab_mm *mm, ab_mm_stream *stream, uint64_t now);
+int ab_mm_pump_rewinds(ab_mm *mm, uint64_t now, ab_actions *actions);
+uint64_t ab_mm_rewind_deadline(const ab_mm *mm);
+
+/* fork.c: where two histories part */
+void ab_mm_fork_free(ab_mm_stream *stream);
+ab_mm_quest *ab_mm_quest_of(ab_mm_stream *stream); /* makes it if needed; NULL: no memory */
+void ab_mm_quest_tidy(ab_mm_stream *stream);       /* frees it if nothing is looked for */
+void ab_mm_quest_free(ab_mm_stream *stream);
+uint64_t ab_mm_fork_failed(const ab_mm_stream *stream);
+int ab_mm_pump_fork(ab_mm *mm, ab_mm_stream *stream, uint64_t now, ab_actions *actions);
+void ab_mm_take_points(const ab_mm_peer *peer, ab_mm_stream *stream, const ab_mm_message *message);
+int ab_mm_fork_loaded(ab_mm *mm, ab_mm_stream *stream, const ab_event *event, uint64_t now,
+                      ab_actions *actions);
+void ab_mm_take_history(ab_mm *mm, const ab_mm_peer *peer, ab_mm_stream *stream,
+                        const ab_mm_message *message);
+int ab_mm_pump_history(ab_mm *mm, ab_mm_stream *stream, uint64_t now, ab_actions *actions);
+int ab_mm_history_loaded(ab_mm_stream *stream, const ab_event *event, ab_actions *actions);
+uint64_t ab_mm_fork_deadline(const ab_mm_stream *stream);
+
+/* prove.c: whether a peer's history of a stream is ours */
+void ab_mm_doubt(ab_mm *mm, ab_mm_peer *peer); /* a new link */
+void ab_mm_proven(ab_mm_stream *stream, const ab_mm_peer *peer);
+void ab_mm_check_point(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream, uint64_t index, uint64_t hash);
+void ab_mm_prove_loaded(ab_mm *mm, ab_mm_stream *stream, const ab_event *event);
+int ab_mm_pump_prove(ab_mm_stream *stream, uint64_t now, ab_actions *actions);
+bool ab_mm_may_trim(ab_mm *mm, const ab_mm_stream *stream);
 
 /* epoch.c: our own streams */
 int ab_mm_pump_epoch(ab_mm *mm, ab_actions *actions);

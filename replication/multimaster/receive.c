@@ -23,6 +23,9 @@ static void duplicate(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream, const a
         ab_mm_diverge(mm, peer, stream, block->last, true);
         return;
     }
+    if (ab_mm_known_hash(stream, block->last) == block->hash) {
+        ab_mm_proven(stream, peer);
+    }
     stream->confirm |= ab_mm_bit(peer);
     if (block->last > stream->o.durable) {
         stream->owed |= ab_mm_bit(peer);
@@ -64,7 +67,11 @@ static int in_turn(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream, const ab_e
         ab_mm_diverge(mm, peer, stream, block->first, true);
         return AB_OK;
     }
-    int code = log_it(peer, stream, event, actions);
+    ab_mm_proven(stream, peer);
+    int code = ab_mm_rewind_note(mm, block, actions);
+    if (code == AB_OK) {
+        code = log_it(peer, stream, event, actions);
+    }
     if (code == AB_OK) {
         ab_mm_want_progress(mm, stream, now);
     }
@@ -94,6 +101,9 @@ int ab_mm_take_block(ab_mm *mm, ab_mm_peer *peer, const ab_event *event, uint64_
     if ((stream->diverged & ab_mm_bit(peer)) != 0) {
         stream->diverged_tell |= ab_mm_bit(peer); /* it does not seem to know */
         return AB_OK;
+    }
+    if ((stream->behind & ab_mm_bit(peer)) != 0 || stream->frozen || ab_mm_is_disowned(mm, block)) {
+        return AB_OK; /* of a history that is not ours, or not for long */
     }
     bool taken = false;
     code = ab_mm_repair_with(mm, peer, stream, event, actions, &taken);

@@ -299,7 +299,7 @@ static ab_mm_peer *choose_peer(const ab_mm *mm, const ab_mm_stream *stream, ab_m
         uint64_t has = ab_marks_get(&peer->marks, stream->o.stream);
         uint64_t pending = ab_marks_get(&peer->pending, stream->o.stream);
         has = pending > has ? pending : has;
-        uint64_t out = want->trimmed | stream->diverged;
+        uint64_t out = want->trimmed | stream->diverged | stream->behind;
         if (peer->up && peer->full && has >= need && (out & ab_mm_bit(peer)) == 0) {
             want->asked = position;
             return peer;

@@ -261,6 +261,9 @@ void ab_mm_take_expect(ab_mm_peer *peer, ab_mm_stream *stream, uint64_t first)
 int ab_mm_take_fetch(ab_mm *mm, ab_mm_peer *peer, const ab_mm_message *message)
 {
     ab_mm_stream *stream = ab_mm_find(mm, message->stream);
+    if (stream != NULL && (stream->behind & ab_mm_bit(peer)) != 0) {
+        return AB_OK; /* of another history: it asks again when it has ours */
+    }
     if (stream == NULL || message->first > stream->o.last) {
         if (stream != NULL) {
             stream->confirm |= ab_mm_bit(peer); /* not yet: this is how far we are */
@@ -269,7 +272,9 @@ int ab_mm_take_fetch(ab_mm *mm, ab_mm_peer *peer, const ab_mm_message *message)
         }
         return AB_OK;
     }
-    if ((stream->diverged & ab_mm_bit(peer)) != 0) {
+    if (peer->node == message->stream.node) {
+        ab_mm_reconcile(mm, peer, stream); /* its origin found that they do not differ */
+    } else if ((stream->diverged & ab_mm_bit(peer)) != 0) {
         stream->diverged_tell |= ab_mm_bit(peer);
         return AB_OK;
     }
@@ -347,8 +352,8 @@ static void expire(ab_mm *mm, ab_mm_peer *peer, ab_mm_sync *sync, uint64_t now)
 static int send_some(ab_mm *mm, ab_mm_peer *peer, ab_mm_sync *sync, uint64_t now, ab_actions *actions)
 {
     ab_mm_stream *stream = sync->stream;
-    bool diverged = (stream->diverged & ab_mm_bit(peer)) != 0;
-    if (sync->outstanding || diverged || now < sync->hold_at || !ab_mm_may_show(mm, stream)) {
+    bool apart = ((stream->diverged | stream->behind) & ab_mm_bit(peer)) != 0;
+    if (sync->outstanding || apart || now < sync->hold_at || !ab_mm_may_show(mm, stream)) {
         return AB_OK;
     }
     ab_action send = {.type = AB_ACT_SEND, .peer = peer->node, .mark = {stream->o.stream, sync->next}};
@@ -382,7 +387,8 @@ static int add_own(ab_mm *mm, ab_mm_peer *peer)
     for (uint32_t i = 0; i < mm->order.count; i++) {
         ab_mm_stream *stream = ab_mm_at(mm, i);
         uint64_t mark = ab_mm_has(peer, stream);
-        if (!stream->own || mark >= stream->o.last || !ab_mm_may_show(mm, stream)) {
+        bool behind = (stream->behind & ab_mm_bit(peer)) != 0;
+        if (!stream->own || behind || mark >= stream->o.last || !ab_mm_may_show(mm, stream)) {
             continue;
         }
         ab_mm_sync *sync = ab_mm_sync_of(peer, stream);
@@ -436,7 +442,7 @@ uint64_t ab_mm_send_deadline(const ab_mm_peer *peer)
         const ab_mm_sync *sync = &peer->syncs[i];
         uint64_t end = sync->limit < sync->stream->o.last ? sync->limit : sync->stream->o.last;
         bool waits = sync->outstanding || sync->once != 0 || (sync->next <= end && sync->code != AB_ETRIMMED);
-        if ((sync->stream->diverged & (UINT64_C(1) << peer->position)) != 0) {
+        if (((sync->stream->diverged | sync->stream->behind) & ab_mm_bit(peer)) != 0) {
             continue;
         }
         if (waits && sync->hold_at != 0 && sync->hold_at < deadline) {

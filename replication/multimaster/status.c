@@ -2,9 +2,9 @@
 /* What the multimaster core shows of itself. Part of the core: one call at a time, no I/O. */
 #include "replication/multimaster/mm.h"
 
-static int stream_code(const ab_mm_stream *stream)
+static int stream_code(const ab_mm *mm, const ab_mm_stream *stream)
 {
-    if (stream->diverged != 0) {
+    if (stream->diverged != 0 || ab_mm_rewind_pending(mm, stream) != NULL) {
         return AB_EDIVERGED;
     }
     if (stream->refused != AB_OK) {
@@ -35,7 +35,7 @@ void ab_mm_streams(const void *core, ab_stream_status_fn fn, void *arg)
                                    .durable = stream->o.durable,
                                    .applied = stream->o.applied,
                                    .safe = ab_mm_safe(mm, stream),
-                                   .code = stream_code(stream)};
+                                   .code = stream_code(mm, stream)};
         if (!fn(arg, &status)) {
             return;
         }

@@ -2,7 +2,7 @@
 /* How far streams may be trimmed. Part of the multimaster core: one call at a time, no I/O.
  *
  * Safe is what every active member has durable, we among them, and what our own state machine has durable. A member that
- * was never heard of a stream counts as having nothing of it. */
+ * was never heard of a stream counts as having nothing of it, and so does one whose history may be another (prove.c). */
 #include "replication/multimaster/mm.h"
 
 #include "replication/planted.h"
@@ -34,6 +34,9 @@ static void tidy(ab_mm *mm)
     for (uint32_t i = 0; i < mm->peer_count; i++) {
         ab_mm_sync_tidy(&mm->peers[i]);
     }
+    for (uint32_t i = 0; i < mm->order.count; i++) {
+        ab_mm_quest_tidy(ab_mm_at(mm, i));
+    }
     ab_marks_free(&mm->sealing);
 }
 
@@ -49,7 +52,7 @@ int ab_mm_pump_trim(ab_mm *mm, uint64_t now, ab_actions *actions)
     for (uint32_t i = 0; i < mm->order.count; i++) {
         ab_mm_stream *stream = ab_mm_at(mm, i);
         uint64_t safe = ab_mm_safe(mm, stream);
-        if (safe <= stream->o.base) {
+        if (safe <= stream->o.base || !ab_mm_may_trim(mm, stream)) {
             continue;
         }
         ab_action trim = {.type = AB_ACT_TRIM, .mark = {stream->o.stream, safe}};

@@ -63,6 +63,77 @@ void disk_truncate(disk *d, int sid, uint64_t index)
     }
 }
 
+uint32_t disk_epoch(const disk *d)
+{
+    for (size_t i = 0; i < d->value_count; i++) {
+        const sim_value *v = &d->values[i];
+        if (v->key_size == strlen(AB_EPOCH_KEY) && memcmp(v->key, AB_EPOCH_KEY, v->key_size) == 0) {
+            return (uint32_t)v->data[0] | (uint32_t)v->data[1] << 8 | (uint32_t)v->data[2] << 16 |
+                   (uint32_t)v->data[3] << 24;
+        }
+    }
+    return 0;
+}
+
+void value_set(sim_value *value, ab_bytes key, ab_bytes data)
+{
+    memcpy(value->key, key.data, key.size);
+    if (data.size > 0) {
+        memcpy(value->data, data.data, data.size);
+    }
+    value->key_size = key.size;
+    value->size = data.size;
+}
+
+static void put_value(sim_node *n, const sim_value *value)
+{
+    disk *d = &n->disk;
+    size_t i = 0;
+    while (i < d->value_count && (d->values[i].key_size != value->key_size ||
+                                  memcmp(d->values[i].key, value->key, value->key_size) != 0)) {
+        i++;
+    }
+    if (value->size == 0) { /* forgets it */
+        d->values[i] = i < d->value_count ? d->values[--d->value_count] : d->values[i];
+        return;
+    }
+    if (i == VALUES_MAX) {
+        fail(n->w, "node %u persists more than can be", n->id);
+        return;
+    }
+    d->values[i] = *value;
+    d->value_count += i == d->value_count;
+    if (value->key_size == strlen(AB_EPOCH_KEY)) {
+        d->has_epoch = true;
+        d->tail_safe = true; /* not before: until then the doubts of this start go on */
+    }
+}
+
+/* The log goes back to `index`, which must be the end of a block, or of what is trimmed. */
+static void rewind_stream(sim_node *n, const op *item)
+{
+    world *w = n->w;
+    disk_stream *s = disk_stream_of(&n->disk, item->sid);
+    if (disk_last(s) <= item->index) {
+        return;
+    }
+    disk_truncate(&n->disk, item->sid, item->index);
+    if (s->base > item->index) {
+        s->base = item->index;
+        s->base_hash = item->hash;
+    }
+    s->durable = s->durable < item->index ? s->durable : item->index;
+    if (disk_last(s) != item->index || disk_last_hash(s) != item->hash) {
+        fail(w, "node %u: no block of stream %u.%u ends at the fork, %llu", n->id, w->streams[item->sid].node,
+             w->streams[item->sid].epoch, (unsigned long long)item->index);
+    }
+    if (!w->torn[item->sid]) {
+        fail(w, "node %u: stream %u.%u is taken back, and it has one history", n->id,
+             w->streams[item->sid].node, w->streams[item->sid].epoch);
+    }
+    note(w, F_REWOUND);
+}
+
 void disk_trim(world *w, sim_node *n, int sid, uint64_t index)
 {
     disk_stream *s = disk_stream_of(&n->disk, sid);
@@ -87,51 +158,11 @@ void disk_trim(world *w, sim_node *n, int sid, uint64_t index)
                 w->nodes[i].id, (unsigned long long)w->nodes[i].ever_durable[sid]);
         }
     }
-    if (n->disk.sm.applied[sid] < s->base) {
+    if (sm_has(w, &n->disk.sm, sid) < s->base) {
         fail(w, "node %u trimmed stream %u.%u up to %llu, its state machine has %llu durable", n->id,
              w->streams[sid].node, w->streams[sid].epoch, (unsigned long long)s->base,
              (unsigned long long)n->disk.sm.applied[sid]);
     }
-}
-
-void value_set(sim_value *value, ab_bytes key, ab_bytes data)
-{
-    memcpy(value->key, key.data, key.size);
-    memcpy(value->data, data.data, data.size);
-    value->key_size = key.size;
-    value->size = data.size;
-}
-
-static void put_value(sim_node *n, const sim_value *value)
-{
-    disk *d = &n->disk;
-    size_t i = 0;
-    while (i < d->value_count && (d->values[i].key_size != value->key_size ||
-                                  memcmp(d->values[i].key, value->key, value->key_size) != 0)) {
-        i++;
-    }
-    if (i == VALUES_MAX) {
-        fail(n->w, "node %u persists more than can be", n->id);
-        return;
-    }
-    d->values[i] = *value;
-    d->value_count += i == d->value_count;
-    if (value->key_size == strlen(AB_EPOCH_KEY)) {
-        d->has_epoch = true;
-        d->tail_safe = true; /* not before: until then the doubts of this start go on */
-    }
-}
-
-uint32_t disk_epoch(const disk *d)
-{
-    for (size_t i = 0; i < d->value_count; i++) {
-        const uint8_t *data = d->values[i].data;
-        if (d->values[i].key_size == strlen(AB_EPOCH_KEY)) {
-            return (uint32_t)data[0] | (uint32_t)data[1] << 8 | (uint32_t)data[2] << 16 |
-                   (uint32_t)data[3] << 24;
-        }
-    }
-    return 0;
 }
 
 static void forget(sim_node *n, const op *item)
@@ -184,6 +215,15 @@ static uint64_t hash_mix(uint64_t hash, uint64_t value)
     return hash ^ hash >> 32;
 }
 
+static void keep(world *w, sim_block *block)
+{
+    if (w->block_count == w->block_capacity) {
+        w->block_capacity = w->block_capacity == 0 ? 256 : w->block_capacity * 2;
+        w->blocks = realloc(w->blocks, w->block_capacity * sizeof(sim_block *));
+    }
+    w->blocks[w->block_count++] = block;
+}
+
 sim_block *block_make(world *w, sim_node *n, const uint32_t *writes, size_t count, ab_frontier deps)
 {
     sim_block *block = calloc(1, sizeof *block);
@@ -209,11 +249,37 @@ sim_block *block_make(world *w, sim_node *n, const uint32_t *writes, size_t coun
         hash = hash_mix(hash, (uint64_t)writes[i] << 32 | write->node);
     }
     block->hash = hash | 1; /* never 0: that stands for "none" */
-    if (w->block_count == w->block_capacity) {
-        w->block_capacity = w->block_capacity == 0 ? 256 : w->block_capacity * 2;
-        w->blocks = realloc(w->blocks, w->block_capacity * sizeof(sim_block *));
+    keep(w, block);
+    return block;
+}
+
+/* As ab_block_repeat(): the entries of `old` as the next block of the copy. */
+sim_block *block_repeat(world *w, const sim_block *old, ab_mark after, uint64_t prev_hash,
+                        ab_block_origin origin)
+{
+    sim_block *block = calloc(1, sizeof *block);
+    size_t count = old->last - old->first + 1;
+    ab_marks deps = {0};
+    *block = *old;
+    block->stream = after.stream;
+    block->sid = stream_id(w, after.stream);
+    block->first = after.index + 1;
+    block->last = after.index + count;
+    block->prev_hash = prev_hash;
+    block->origin = origin;
+    block->origin.hash = old->hash;
+    for (uint32_t i = 0; i < old->dep_count; i++) {
+        (void)ab_marks_set(&deps, old->deps[i]);
     }
-    w->blocks[w->block_count++] = block;
+    if (block->first == 1) {
+        (void)ab_marks_set(&deps, (ab_mark){old->stream, origin.fork});
+    }
+    block->deps = deps.marks;
+    block->dep_count = deps.count;
+    block->writes = malloc(count * sizeof *block->writes);
+    memcpy(block->writes, old->writes, count * sizeof *block->writes);
+    block->hash = hash_mix(hash_mix(prev_hash + 2, block->first), old->hash) | 1;
+    keep(w, block);
     return block;
 }
 
@@ -227,7 +293,8 @@ void block_info(const sim_block *block, ab_block_info *info)
                             .prev_hash = block->prev_hash,
                             .bytes = block->bytes,
                             .deps = block->deps,
-                            .dep_count = block->dep_count};
+                            .dep_count = block->dep_count,
+                            .origin = block->origin};
 }
 
 /* The log thread */
@@ -399,8 +466,13 @@ static void put(sim_node *n, const op *item)
     switch (item->type) {
     case OP_BLOCK:
         s = disk_stream_of(&n->disk, item->block->sid);
-        if (!item->announced) {
+        old = disk_find(s, item->block->first);
+        if (!item->announced &&
+            (old == NULL || old->block != item->block)) { /* the same one counts as done */
             disk_append(w, n, item->block);
+        }
+        if (s->durable >= item->block->last) {
+            break;
         }
         s->durable = item->block->last;
         if (s->durable > n->ever_durable[item->block->sid]) {
@@ -425,6 +497,10 @@ static void put(sim_node *n, const op *item)
         break;
     case OP_FORGET:
         forget(n, item);
+        break;
+    case OP_REWIND:
+        put_value(n, &item->value);
+        rewind_stream(n, item);
         break;
     case OP_TRIM:
         disk_trim(w, n, item->sid, item->index);
@@ -455,6 +531,14 @@ static void tell(sim_node *n, const op *done, size_t count)
         if (last) {
             ab_mark mark = {done[i].block->stream, done[i].block->last};
             node_step(n, &(ab_event){.type = AB_EV_DURABLE, .mark = mark});
+        }
+    }
+    for (size_t i = 0; i < count && !n->crashing; i++) {
+        if (done[i].type == OP_REWIND) {
+            ab_mark mark = {n->w->streams[done[i].sid], done[i].index};
+            say(n->w, "n%u went back to %u.%u:%llu", n->id, mark.stream.node, mark.stream.epoch,
+                (unsigned long long)mark.index);
+            node_step(n, &(ab_event){.type = AB_EV_REWOUND, .mark = mark});
         }
     }
 }

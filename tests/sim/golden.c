@@ -196,7 +196,7 @@ static void rolled_back(world *w)
     node_start(n);
     put(w, 1, 1);
     pass(w, 150);
-    story(w, "the old stream is left alone; new writes get through");
+    story(w, "what n1 wrote since is there under another name; new writes get through");
     put(w, 1, 1);
     end_equal(w);
 }
@@ -209,7 +209,7 @@ static const scenario scenarios[] = {
     {"causal_delete", "a deletion waits for the insertion it depends on", false, causal_delete},
     {"partition_heals", "a node is cut off and comes back", false, partition_heals},
     {"damaged_block", "a damaged block is fetched from a peer", false, damaged_block},
-    {"rolled_back", "two histories of one stream: seen, kept apart, survived", false, rolled_back},
+    {"rolled_back", "two histories of one stream: the later one is logged again", false, rolled_back},
 };
 
 #define SCENARIO_COUNT (sizeof scenarios / sizeof scenarios[0])

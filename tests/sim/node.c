@@ -152,18 +152,24 @@ static void act_log(sim_node *n, const ab_action *action)
     log_kick(n);
 }
 
-static void act_apply(sim_node *n, const ab_action *action)
+static void push_apply(sim_node *n, apply_item item)
 {
     if (n->apply_count == n->apply_capacity) {
         n->apply_capacity = n->apply_capacity == 0 ? 16 : n->apply_capacity * 2;
         n->apply = realloc(n->apply, n->apply_capacity * sizeof *n->apply);
     }
-    n->apply[n->apply_count++] =
-        (apply_item){stream_id(n->w, action->mark.stream), action->first, action->mark.index};
-    if (n->apply_count > AB_ORDER_GIVEN) {
+    n->apply[n->apply_count++] = item;
+    sm_kick(n);
+}
+
+static void act_apply(sim_node *n, const ab_action *action)
+{
+    push_apply(n, (apply_item){.sid = stream_id(n->w, action->mark.stream),
+                               .first = action->first,
+                               .last = action->mark.index});
+    if (n->apply_count > AB_ORDER_GIVEN + 8) {
         fail(n->w, "node %u: %zu blocks given to a state machine that takes none", n->id, n->apply_count);
     }
-    sm_kick(n);
 }
 
 static void act_acked(sim_node *n, const ab_action *action)
@@ -233,6 +239,49 @@ static void forget(sim_node *n, const ab_action *action)
     log_kick(n);
 }
 
+static void act_rewind(sim_node *n, const ab_action *action)
+{
+    op item = {.type = OP_REWIND,
+               .sid = stream_id(n->w, action->mark.stream),
+               .index = action->mark.index,
+               .hash = action->hash};
+    value_set(&item.value, action->key, action->data);
+    ops_push(&n->queue, item);
+    log_kick(n);
+}
+
+static void act_move(sim_node *n, const ab_action *action)
+{
+    push_apply(n, (apply_item){
+                      .sid = stream_id(n->w, action->mark.stream), .last = action->mark.index, .move = true});
+}
+
+static void cold_copy(sim_node *n, const ab_action *action)
+{
+    world *w = n->w;
+    ab_stream from = {action->mark.stream.node, action->origin.epoch};
+    uint64_t first = action->origin.fork + action->mark.index + 1;
+    disk_block *found = disk_find(disk_stream_of(&n->disk, stream_id(w, from)), first);
+    if (found == NULL || found->block->first != first) {
+        fail(w, "node %u: no block of stream %u.%u starts at %llu, where it is to be repeated", n->id,
+             from.node, from.epoch, (unsigned long long)first);
+        return;
+    }
+    if (found->bad) {
+        ab_block_info info;
+        block_info(found->block, &info);
+        node_step(n, &(ab_event){.type = AB_EV_BAD, .block = &info});
+        return;
+    }
+    note(w, F_COPIED);
+    sim_block *block = block_repeat(w, found->block, action->mark, action->hash, action->origin);
+    say(w, "n%u logs %u.%u:%llu-%llu again as %u.%u:%llu-%llu", n->id, from.node, from.epoch,
+        (unsigned long long)found->block->first, (unsigned long long)found->block->last, block->stream.node,
+        block->stream.epoch, (unsigned long long)block->first, (unsigned long long)block->last);
+    ops_push(&n->queue, (op){.type = OP_BLOCK, .block = block});
+    log_kick(n);
+}
+
 static void act_trim(sim_node *n, const ab_action *action)
 {
     say(n->w, "n%u may trim %u.%u up to %llu", n->id, action->mark.stream.node, action->mark.stream.epoch,
@@ -262,7 +311,7 @@ static void act_read_done(sim_node *n, const ab_action *action)
         if (n->disk.streams[sid].forgotten && most < need) {
             need = most; /* the rest was lost with every log that had it */
         }
-        if (n->sm.applied[sid] < need) {
+        if (sm_has(w, &n->sm, sid) < need) {
             fail(w, "node %u: a session read ran before %u.%u:%llu was applied", n->id,
                  read->marks[i].stream.node, read->marks[i].stream.epoch, (unsigned long long)need);
         }
@@ -273,6 +322,7 @@ static void act_report(sim_node *n, const ab_action *action)
 {
     if (action->code == AB_ETRIMMED) {
         n->told_trimmed = true;
+        n->w->apart |= n->w->torn[stream_id(n->w, action->mark.stream)];
     }
     say(n->w, "n%u reports %s: %u.%u:%llu, n%u: %.*s", n->id, word_of_code(action->code),
         action->mark.stream.node, action->mark.stream.epoch, (unsigned long long)action->mark.index,
@@ -331,6 +381,19 @@ static void carry_out(sim_node *n, const ab_action *action, follow *later)
         break;
     case AB_ACT_FORGET:
         act_forget(n, action);
+        break;
+    case AB_ACT_COPY:
+        n->top_epoch = action->mark.stream.epoch > n->top_epoch ? action->mark.stream.epoch : n->top_epoch;
+        schedule(
+            w, rng_range(&w->rng, MS / 20, 2 * MS),
+            (sim_event){
+                .kind = E_COLD_COPY, .node = n->position, .generation = n->generation, .action = *action});
+        break;
+    case AB_ACT_REWIND:
+        act_rewind(n, action);
+        break;
+    case AB_ACT_FRONTIER:
+        act_move(n, action);
         break;
     }
 }
@@ -542,7 +605,7 @@ void node_crash(sim_node *n)
     disk_crash(n);
     n->disk.tail_safe |= n->stopping;
     n->stopping = false;
-    n->open_count = n->ticket_count = n->apply_count = 0;
+    n->open_count = n->ticket_count = n->apply_count = n->untold_count = 0;
     n->applying = n->checkpoint_due = false;
     n->crash_in = 0;
     net_node_died(n);
@@ -594,6 +657,9 @@ void node_handle(world *w, sim_event *event)
         break;
     case E_FORGET:
         forget(n, &event->action);
+        break;
+    case E_COLD_COPY:
+        cold_copy(n, &event->action);
         break;
     default:
         break;

@@ -77,7 +77,7 @@ static void last_write(world *w)
 /* Nothing to do: no timer, no message. */
 static void be_idle(world *w)
 {
-    bool excused = w->rolled_back; /* a stream with two histories may want its tail for ever */
+    bool excused = w->apart; /* a stream with two histories may want its tail for ever */
     world_run(w, w->now + IDLE_AFTER);
     for (uint32_t i = 0; i < w->k.nodes; i++) {
         excused |= w->nodes[i].excused;
@@ -131,7 +131,7 @@ void run_seed(uint64_t seed, FILE *trace_to, bool ack_early, run_result *result)
     result->hash = w->trace_hash;
     result->steps = w->steps;
     result->virtual_ns = w->now;
-    result->sm_ahead = w->sm_ahead;
+    result->sm_ahead = w->sm_ahead || w->apart;
     for (uint32_t i = 0; i < w->k.nodes; i++) {
         result->excused += w->nodes[i].excused;
     }

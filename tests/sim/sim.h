@@ -24,7 +24,8 @@
 #define KEYS 12u
 #define ITEMS_MAX 256u
 #define MARKS STREAMS_MAX
-#define VALUES_MAX 16u
+#define VALUES_MAX 24u
+#define WRITES_SEEN 8192u
 
 /* Random numbers */
 
@@ -64,6 +65,9 @@ bool rng_chance(rng *r, unsigned per_mille);
     X(DISK_RESTORED, "disk replaced by an older copy")                                                       \
     X(DISK_ROLLED_BACK, "disk image rolled back unnoticed")                                                  \
     X(DIVERGED, "two histories of one stream seen")                                                          \
+    X(COPIED, "block of a lost history logged again")                                                        \
+    X(REWOUND, "log taken back to a fork")                                                                   \
+    X(MOVED, "state machine knew the copy by its old name")                                                  \
     X(BAD_BLOCK, "block damaged on disk")                                                                    \
     X(BAD_SEEN, "damaged block read")                                                                        \
     X(REFUSED, "block refused by the log")                                                                   \
@@ -130,6 +134,7 @@ typedef struct sim_block {
     uint32_t bytes;
     uint32_t dep_count;
     ab_mark *deps;
+    ab_block_origin origin;
     uint32_t *writes; /* last - first + 1 */
 } sim_block;
 
@@ -157,7 +162,8 @@ typedef struct sm_state {
     uint32_t node[KEYS];
     uint32_t epoch[KEYS];
     uint32_t value[KEYS];
-    uint8_t items[ITEMS_MAX]; /* naive: 0 never, 1 inserted, 2 deleted after it was inserted */
+    uint8_t seen[WRITES_SEEN / 8]; /* a bit per write that it has applied */
+    uint8_t items[ITEMS_MAX];      /* naive: 0 never, 1 inserted, 2 deleted after it was inserted */
 } sm_state;
 
 /* A small value that the core persists. */
@@ -179,7 +185,7 @@ typedef struct disk {
 
 /* Nodes */
 
-typedef enum op_type { OP_BLOCK, OP_REPAIR, OP_VALUE, OP_TRIM, OP_FORGET } op_type;
+typedef enum op_type { OP_BLOCK, OP_REPAIR, OP_VALUE, OP_TRIM, OP_FORGET, OP_REWIND } op_type;
 
 typedef struct op {
     op_type type;
@@ -187,6 +193,7 @@ typedef struct op {
     sim_value value;
     int sid;
     uint64_t index;
+    uint64_t hash;
     bool announced; /* interval: LOGGED was said */
 } op;
 
@@ -200,6 +207,7 @@ typedef struct apply_item {
     int sid;
     uint64_t first;
     uint64_t last;
+    bool move; /* the frontier has the stream at `last` */
 } apply_item;
 
 typedef struct sim_read {
@@ -268,6 +276,9 @@ typedef struct sim_node {
     bool sm_stuck;
     bool sm_slow;
     bool checkpoint_due;
+    ab_mark
+        untold[8]; /* moved marks as the state machine still has them: it learns with what it applies next */
+    size_t untold_count;
     uint64_t replay_upto[STREAMS_MAX];
 
     uint64_t timer; /* deadline that is armed */
@@ -335,7 +346,8 @@ struct world {
     size_t known_capacity[STREAMS_MAX];
     bool torn[STREAMS_MAX]; /* a rollback that nobody noticed may have given it two histories */
     bool rolled_back;
-    unsigned disk_losses;                       /* still allowed */
+    bool apart;           /* ... and where the histories part is trimmed: they stay two */
+    unsigned disk_losses; /* still allowed */
     uint32_t drop_blocks[NODES_MAX][NODES_MAX]; /* scripted: the next ones are lost */
     bool sm_ahead; /* some state machine has what no log has: states need not be equal */
     int stream_count;
@@ -370,6 +382,7 @@ typedef enum event_kind {
     E_COLD_SEND,
     E_COLD_LOAD,
     E_FORGET,
+    E_COLD_COPY,
     E_RESTART,
     E_FAULT,
     E_HEAL
@@ -416,6 +429,8 @@ void disk_append(world *w, sim_node *n, sim_block *block);
 void disk_truncate(disk *d, int sid, uint64_t index);
 uint32_t disk_epoch(const disk *d);
 void value_set(sim_value *value, ab_bytes key, ab_bytes data);
+sim_block *block_repeat(world *w, const sim_block *old, ab_mark after, uint64_t prev_hash,
+                        ab_block_origin origin);
 void disk_trim(world *w, sim_node *n, int sid, uint64_t index);
 void disk_copy(disk *to, const disk *from);
 void disk_free(disk *d);
@@ -451,6 +466,8 @@ void client_write(sim_node *n); /* some writes, and the next ones later */
 void sm_kick(sim_node *n);
 void sm_apply(sim_node *n);
 void sm_checkpoint(sim_node *n);
+void sm_move(sim_node *n, const apply_item *item);
+uint64_t sm_has(world *w, const sm_state *sm, int sid); /* applied, whichever way it knows the stream */
 void sm_frontier(world *w, const sm_state *sm, ab_marks *out); /* all that it has applied */
 void sm_stored(world *w, const sm_state *sm, ab_marks *out);   /* what it was told to remember of that */
 void sm_store(sim_node *n);

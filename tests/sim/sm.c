@@ -8,6 +8,42 @@
 
 #define RETRY_PAUSE (10 * MS)
 
+/* The copy that a stream is, if it is one. */
+static const sim_block *copy_of(world *w, int sid)
+{
+    for (size_t i = 0; i < w->block_count; i++) {
+        if (w->blocks[i]->sid == sid) {
+            return w->blocks[i]->origin.epoch != 0 ? w->blocks[i] : NULL;
+        }
+    }
+    return NULL;
+}
+
+uint64_t sm_has(world *w, const sm_state *sm, int sid)
+{
+    const sim_block *copy = sm->applied[sid] == 0 && w->rolled_back ? copy_of(w, sid) : NULL;
+    if (copy == NULL) {
+        return sm->applied[sid];
+    }
+    uint64_t before = sm->applied[stream_id(w, (ab_stream){copy->stream.node, copy->origin.epoch})];
+    return before > copy->origin.fork ? before - copy->origin.fork : 0;
+}
+
+void sm_move(sim_node *n, const apply_item *item)
+{
+    world *w = n->w;
+    size_t i = 0;
+    while (i < n->untold_count && stream_id(w, n->untold[i].stream) != item->sid) {
+        i++;
+    }
+    if (i == n->untold_count) {
+        n->untold[n->untold_count++] = (ab_mark){w->streams[item->sid], n->sm.applied[item->sid]};
+    }
+    n->sm.applied[item->sid] = item->last;
+    say(w, "n%u has %u.%u:%llu applied by another name", n->id, w->streams[item->sid].node,
+        w->streams[item->sid].epoch, (unsigned long long)item->last);
+}
+
 void sm_frontier(world *w, const sm_state *sm, ab_marks *out)
 {
     for (int sid = 0; sid < w->stream_count; sid++) {
@@ -26,9 +62,14 @@ void sm_stored(world *w, const sm_state *sm, ab_marks *out)
     }
 }
 
+/* A state machine knows a frontier only by what it is given with entries: until then it keeps the old one. */
 void sm_store(sim_node *n)
 {
     n->disk.sm = n->sm;
+    for (size_t i = 0; i < n->untold_count; i++) {
+        note(n->w, F_MOVED);
+        n->disk.sm.applied[stream_id(n->w, n->untold[i].stream)] = n->untold[i].index;
+    }
     for (int sid = 0; sid < n->w->stream_count; sid++) {
         uint64_t has = n->sm.applied[sid];
         n->ever_applied[sid] = has > n->ever_applied[sid] ? has : n->ever_applied[sid];
@@ -76,6 +117,17 @@ static void apply_write(sim_node *n, const sim_block *block, uint64_t index)
              block->stream.node, block->stream.epoch, (unsigned long long)sm->applied[block->sid]);
         return;
     }
+    uint32_t number = block->writes[index - block->first];
+    uint8_t bit = (uint8_t)(1u << number % 8);
+    if (number < WRITES_SEEN && (sm->seen[number / 8] & bit) != 0) {
+        fail(w, "node %u applies entry %llu of stream %u.%u, which it has applied before", n->id,
+             (unsigned long long)index, block->stream.node, block->stream.epoch);
+        return;
+    }
+    if (number < WRITES_SEEN) {
+        sm->seen[number / 8] |= bit;
+    }
+    n->untold_count = 0;
     check_causal(n, write);
     switch (write->kind) {
     case WRITE_PUT:
@@ -140,6 +192,18 @@ static uint64_t stop_in_middle(sim_node *n, const apply_item *item)
     return rng_range(&w->rng, item->first, item->last - 1);
 }
 
+/* What moves the frontier is not the core's to give again. */
+static void keep_moves(sim_node *n)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < n->apply_count; i++) {
+        if (n->apply[i].move) {
+            n->apply[kept++] = n->apply[i];
+        }
+    }
+    n->apply_count = kept;
+}
+
 void sm_apply(sim_node *n)
 {
     world *w = n->w;
@@ -153,6 +217,13 @@ void sm_apply(sim_node *n)
         apply_after(n, RETRY_PAUSE);
         return;
     }
+    if (item->move) {
+        sm_move(n, item);
+        n->apply_count--;
+        memmove(n->apply, n->apply + 1, n->apply_count * sizeof *n->apply);
+        sm_kick(n);
+        return;
+    }
     disk_block *found = disk_find(disk_stream_of(&n->disk, item->sid), item->first);
     if (found == NULL) {
         fail(w, "node %u is to apply %u.%u:%llu, which its log does not have", n->id,
@@ -164,7 +235,7 @@ void sm_apply(sim_node *n)
         note(w, F_BAD_SEEN);
         block_info(found->block, &info);
         note(w, F_UNAPPLIED);
-        n->apply_count = 0;
+        keep_moves(n);
         node_step(n, &(ab_event){.type = AB_EV_BAD, .block = &info});
         node_step(n, &(ab_event){.type = AB_EV_UNAPPLIED});
         return;

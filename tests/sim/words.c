@@ -43,6 +43,10 @@ static void have_in_words(const ab_mm_message *message, char *line, size_t size)
         append(line, size, (have.flags & AB_MM_OVER) != 0 ? " (over)" : "");
         append(line, size, (have.flags & AB_MM_SEEN) != 0 ? " (I know it is over with you)" : "");
         append(line, size, (have.flags & AB_MM_TELL) != 0 ? " (you know?)" : "");
+        if (have.rewound != 0) {
+            snprintf(piece, sizeof piece, " (after %u)", have.rewound);
+            append(line, size, piece);
+        }
     }
     ab_mm_folded folded;
     offset = 0;
@@ -81,7 +85,8 @@ static void count(world *w, ab_mm_kind kind)
 
 void say_message(world *w, uint32_t from, uint32_t to, ab_bytes bytes)
 {
-    static const char *const names[] = {"", "have", "expect", "fetch", "trimmed", "diverged"};
+    static const char *const names[] = {"",        "have",     "expect",  "fetch",
+                                        "trimmed", "diverged", "history", "points"};
     ab_mm_message message;
     char line[1024] = "";
     int code = ab_mm_decode(bytes, &message);

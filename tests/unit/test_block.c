@@ -193,7 +193,7 @@ START_TEST(hostile_headers)
     ck_assert_int_eq(header_with(0, 'X', 1), AB_ECORRUPT);
     ck_assert_int_eq(header_with(4, 0, 1), AB_EVERSION);
     ck_assert_int_eq(header_with(4, 2, 1), AB_EVERSION);
-    ck_assert_int_eq(header_with(5, 1, 1), AB_EVERSION);
+    ck_assert_int_eq(header_with(5, 2, 1), AB_EVERSION);
     ck_assert_int_eq(header_with(6, 1, 2), AB_ECORRUPT);
     ck_assert_int_eq(header_with(8, 0, 4), AB_ECORRUPT);          /* no entries */
     ck_assert_int_eq(header_with(8, 5, 4), AB_ECORRUPT);          /* does not agree with last */

@@ -57,7 +57,11 @@ static void close_it(void)
 
 static ab_mm_have over(ab_stream stream, uint64_t end, uint32_t flags)
 {
-    return (ab_mm_have){.stream = stream, .durable = end, .accepted = end, .flags = AB_MM_OVER | flags};
+    return (ab_mm_have){.stream = stream,
+                        .durable = end,
+                        .hash = fix_info(stream, end, end).hash,
+                        .accepted = end,
+                        .flags = AB_MM_OVER | flags};
 }
 
 /* A message with streams and one fold. */

@@ -15,9 +15,10 @@ static size_t encode_have(uint8_t *data, uint32_t flags, const ab_mm_have *haves
     return size;
 }
 
-static const ab_mm_have three[] = {{{1, 1}, 5, 77, 9, 0},
-                                   {{1, 7}, 0, 0, 0, AB_MM_ENDED},
-                                   {{UINT32_MAX, UINT32_MAX}, UINT64_MAX - 1, UINT64_MAX, UINT64_MAX - 1, 0}};
+static const ab_mm_have three[] = {
+    {{1, 1}, 5, 77, 9, 0, 0},
+    {{1, 7}, 0, 0, 0, AB_MM_ENDED, 9},
+    {{UINT32_MAX, UINT32_MAX}, UINT64_MAX - 1, UINT64_MAX, UINT64_MAX - 1, 0, UINT32_MAX}};
 
 START_TEST(have_survives)
 {
@@ -37,6 +38,7 @@ START_TEST(have_survives)
         ck_assert_uint_eq(have.hash, three[i].hash);
         ck_assert_uint_eq(have.accepted, three[i].accepted);
         ck_assert_uint_eq(have.flags, three[i].flags);
+        ck_assert_uint_eq(have.rewound, three[i].rewound);
     }
     ck_assert(!ab_mm_next_have(&message, &offset, &have));
 }
@@ -102,7 +104,7 @@ END_TEST
 
 START_TEST(others_survive)
 {
-    const ab_mm_kind kinds[] = {AB_MM_EXPECT, AB_MM_FETCH, AB_MM_TRIMMED, AB_MM_DIVERGED};
+    const ab_mm_kind kinds[] = {AB_MM_EXPECT, AB_MM_FETCH, AB_MM_TRIMMED, AB_MM_DIVERGED, AB_MM_HISTORY};
     uint8_t data[256];
     ab_mm_message read;
     ab_mm_message written = {.kind = kinds[_i], .stream = {3, 4}, .first = 5, .last = 1000000, .hash = 42};
@@ -118,19 +120,57 @@ START_TEST(others_survive)
 }
 END_TEST
 
+static size_t encode_points(uint8_t *data, ab_mm_message *written)
+{
+    *written = (ab_mm_message){.kind = AB_MM_POINTS, .stream = {3, 4}, .first = 5, .last = 6};
+    for (uint32_t i = 0; i < AB_MM_POINTS_MAX; i++) {
+        written->points[written->point_count++] =
+            (ab_mm_point){UINT64_MAX - 1 - AB_MM_POINTS_MAX + i, UINT64_MAX};
+    }
+    return ab_mm_encode_points(written, data);
+}
+
+START_TEST(points_survive)
+{
+    uint8_t data[AB_MM_MESSAGE_BYTES + AB_MM_POINTS_MAX * AB_MM_POINT_BYTES];
+    ab_mm_message read;
+    ab_mm_message written;
+    size_t size = encode_points(data, &written);
+    ck_assert_uint_le(size, sizeof data);
+    ck_assert_int_eq(ab_mm_decode((ab_bytes){data, size}, &read), AB_OK);
+    ck_assert_int_eq(read.kind, AB_MM_POINTS);
+    ck_assert_uint_eq(read.first, 5);
+    ck_assert_uint_eq(read.last, 6);
+    ck_assert_uint_eq(read.point_count, AB_MM_POINTS_MAX);
+    ck_assert_int_eq(memcmp(read.points, written.points, sizeof read.points), 0);
+    for (size_t cut = 0; cut < size; cut++) {
+        ck_assert_int_eq(ab_mm_decode((ab_bytes){data, cut}, &read), AB_EPROTO);
+    }
+    written.points[1].index = written.points[0].index; /* not beyond the one before */
+    size = ab_mm_encode_points(&written, data);
+    ck_assert_int_eq(ab_mm_decode((ab_bytes){data, size}, &read), AB_EPROTO);
+    written.point_count = 0;
+    size = ab_mm_encode_points(&written, data);
+    ck_assert_int_eq(ab_mm_decode((ab_bytes){data, size}, &read), AB_EPROTO);
+}
+END_TEST
+
 START_TEST(bounds_are_what_is_needed)
 {
     uint8_t data[1024];
-    const ab_mm_have big = {{UINT32_MAX, UINT32_MAX}, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT32_MAX};
     const ab_mm_folded wide_fold = {UINT32_MAX, UINT32_MAX, UINT64_MAX, UINT64_MAX, UINT32_MAX, UINT32_MAX};
+    const ab_mm_have big = {
+        {UINT32_MAX, UINT32_MAX}, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT32_MAX, UINT32_MAX};
     ck_assert_uint_le(ab_mm_encode_have(&big, data), AB_MM_HAVE_BYTES);
     ck_assert_uint_le(ab_mm_encode_folded(&wide_fold, data), AB_MM_FOLDED_BYTES);
     ck_assert_uint_le(ab_mm_encode_have_begin(UINT32_MAX, UINT32_MAX, true, data) +
                           ab_mm_encode_folds_begin(UINT32_MAX, data),
                       AB_MM_MESSAGE_BYTES);
-    ck_assert_uint_le(ab_mm_encode_have_begin(UINT32_MAX, UINT32_MAX, true, data), AB_MM_MESSAGE_BYTES);
-    const ab_mm_message wide = {
-        AB_MM_FETCH, 0, {UINT32_MAX, UINT32_MAX}, UINT64_MAX, UINT64_MAX, UINT64_MAX, NULL, 0, 0, NULL, 0, 0};
+    const ab_mm_message wide = {.kind = AB_MM_FETCH,
+                                .stream = {UINT32_MAX, UINT32_MAX},
+                                .first = UINT64_MAX,
+                                .last = UINT64_MAX,
+                                .hash = UINT64_MAX};
     ck_assert_uint_le(ab_mm_encode(&wide, data), AB_MM_MESSAGE_BYTES);
 }
 END_TEST
@@ -210,8 +250,8 @@ START_TEST(streams_out_of_order_are_refused)
 {
     uint8_t data[1024];
     ab_mm_message message;
-    const ab_mm_have twice[] = {{{1, 1}, 5, 0, 5, 0}, {{1, 1}, 6, 0, 6, 0}};
-    const ab_mm_have less[] = {{{1, 1}, 5, 0, 4, 0}};
+    const ab_mm_have twice[] = {{{1, 1}, 5, 0, 5, 0, 0}, {{1, 1}, 6, 0, 6, 0, 0}};
+    const ab_mm_have less[] = {{{1, 1}, 5, 0, 4, 0, 0}};
     size_t size = encode_have(data, 0, twice, 2);
     ck_assert_int_eq(ab_mm_decode((ab_bytes){data, size}, &message), AB_EPROTO);
     size = encode_have(data, 0, less, 1);
@@ -241,7 +281,8 @@ int main(void)
     tcase_add_test(tcase, have_survives);
     tcase_add_test(tcase, folds_survive);
     tcase_add_loop_test(tcase, folds_that_make_no_sense, 0, 4);
-    tcase_add_loop_test(tcase, others_survive, 0, 4);
+    tcase_add_loop_test(tcase, others_survive, 0, 5);
+    tcase_add_test(tcase, points_survive);
     tcase_add_test(tcase, bounds_are_what_is_needed);
     tcase_add_test(tcase, every_cut_is_refused);
     tcase_add_test(tcase, every_flip_is_harmless);
