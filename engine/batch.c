@@ -10,6 +10,9 @@
 /* Blocks of a stream to be forgotten that one commit removes at most: few are left once it was trimmed. */
 #define FORGET_LIMIT 256u
 
+/* Opening thousands of groups stores state for each at once; the room for that is not kept. */
+#define OPS_KEPT 1024u
+
 static int grow(void **array, size_t *capacity, size_t need, size_t size)
 {
     if (need <= *capacity) {
@@ -263,6 +266,11 @@ void ab_batch_clear(ab_batch *batch)
     }
     batch->state_tail = NULL;
     batch->refused_tail = NULL;
+    if (batch->op_capacity > OPS_KEPT) {
+        free(batch->ops);
+        batch->ops = NULL;
+        batch->op_capacity = 0;
+    }
     batch->block_count = batch->announced = batch->op_count = 0;
     batch->bytes = 0;
 }

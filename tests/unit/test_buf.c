@@ -57,6 +57,44 @@ START_TEST(grow_keeps_bytes)
 }
 END_TEST
 
+START_TEST(pool_keeps_large_buffers)
+{
+    ab_pool *pool = ab_pool_new(300000);
+    ab_budget budget = {.limit = 0, .pool = pool};
+    ck_assert_ptr_nonnull(pool);
+    for (size_t capacity = 30000; capacity < 20000000; capacity += capacity / 7) {
+        ab_buf *buf = ab_buf_new(&budget, capacity);
+        ck_assert_ptr_nonnull(buf);
+        ck_assert_uint_ge(buf->capacity, capacity);
+        ck_assert_uint_le(buf->capacity, capacity + capacity / 4);
+        ck_assert_uint_eq(budget.used, buf->capacity);
+        memset(buf->data, 1, buf->capacity);
+        ab_buf_unref(buf);
+        ck_assert_uint_eq(budget.used, 0);
+    }
+    ab_buf *first = ab_buf_new(&budget, 100000);
+    ab_buf *second = ab_buf_new(&budget, 100000);
+    const void *there = first;
+    ab_buf_unref(first);
+    ab_buf *again = ab_buf_new(&budget, 110000); /* of the same class */
+    ck_assert_ptr_eq(again, there);
+    ck_assert_uint_eq(again->size, 0);
+    memcpy(again->data, "abc", 3);
+    again->size = 3;
+    ck_assert_int_eq(ab_buf_grow(&again, 200000), AB_OK);
+    ck_assert_mem_eq(again->data, "abc", 3);
+    ck_assert_uint_eq(again->size, 3);
+    ck_assert_uint_eq(budget.used, again->capacity + second->capacity);
+    ab_pool_drain(pool);
+    ab_buf_unref(again);
+    ab_buf_unref(second);
+    ck_assert_uint_eq(budget.used, 0);
+    ab_pool_free(pool);
+    ab_pool_drain(NULL);
+    ab_pool_free(NULL);
+}
+END_TEST
+
 START_TEST(failing_allocations)
 {
     ab_budget budget = {.limit = 0};
@@ -112,6 +150,7 @@ int main(void)
     tcase_add_test(tcase, budget_counts_capacity);
     tcase_add_test(tcase, without_budget);
     tcase_add_test(tcase, grow_keeps_bytes);
+    tcase_add_test(tcase, pool_keeps_large_buffers);
     tcase_add_test(tcase, failing_allocations);
     tcase_add_test(tcase, threads_share);
     suite_add_tcase(suite, tcase);

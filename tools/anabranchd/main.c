@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -143,6 +144,14 @@ static int serve(ab_daemon *daemon, const arguments *given, const sigset_t *sign
     return EXIT_FINE;
 }
 
+/* LMDB allocates a commit's pages anew for each and frees them together; the C library would return them to the system
+ * every time, and faulting them in again takes as long as writing them. */
+static void keep_memory(void)
+{
+    (void)mallopt(M_MMAP_THRESHOLD, 32 << 20);
+    (void)mallopt(M_TRIM_THRESHOLD, 64 << 20);
+}
+
 int main(int argc, char **argv)
 {
     arguments given = {NULL, NULL, false};
@@ -153,6 +162,7 @@ int main(int argc, char **argv)
     if (done >= 0) {
         return done;
     }
+    keep_memory();
     block_signals(&signals);
     raise_descriptor_limit();
     int code = ab_daemon_configure(&daemon, given.config, &message);
