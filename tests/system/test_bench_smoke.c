@@ -90,6 +90,7 @@ START_TEST(all_cases_as_json)
     ck_assert_double_lt(median(root, "many", "log_bytes_ratio"), 2);
     ck_assert_double_gt(median(root, "loops", "entries_per_s"), 0);
     ck_assert_double_gt(median(root, "loop1", "p50_us"), 0);
+    ck_assert_double_gt(median(root, "tcp", "entries_per_s"), 0);
     ck_assert_double_gt(median(root, "many", "ratio"), 0);
     ck_assert_double_gt(median(root, "one", "ratio"), 0);
     ck_assert_double_gt(median(root, "latency", "latency_ratio"), 0);
@@ -111,6 +112,52 @@ START_TEST(several_groups_as_table)
     ck_assert_msg(strstr(text, "3 nodes, 3 groups") && strstr(text, "ratio to one bare loop") &&
                       strstr(text, "9000") && strstr(text, "all replicas equal"),
                   "%s", text);
+    free(text);
+}
+END_TEST
+
+/* Over links with a delay everything arrives that much later; plots are written. */
+START_TEST(over_slow_links_with_plots)
+{
+    char arguments[256], path[128];
+    char *text = NULL;
+    snprintf(arguments, sizeof arguments,
+             "--json --cases silence --rounds 1 --duration 0.5 --warmup 0.1 --link-delay 15 --link-rate 5M "
+             "--dir %s --svg %s/plot",
+             dir, dir);
+    ck_assert_int_eq(bench(arguments, &text), 0);
+    json_t *root = json_loads(text, 0, NULL);
+    ck_assert_ptr_nonnull(root);
+    ck_assert_double_ge(median(root, "silence", "p50_us"), 15000);
+    json_decref(root);
+    free(text);
+    static const char *const plots[] = {"throughput", "latency"};
+    for (size_t i = 0; i < 2; i++) {
+        char begin[5] = "";
+        snprintf(path, sizeof path, "%s/plot-%s.svg", dir, plots[i]);
+        FILE *plot = fopen(path, "r");
+        ck_assert_msg(plot && fread(begin, 1, 4, plot) == 4 && strcmp(begin, "<svg") == 0, "%s: %s", path,
+                      begin);
+        fclose(plot);
+        unlink(path);
+    }
+}
+END_TEST
+
+START_TEST(idle_groups)
+{
+    char arguments[256];
+    char *text = NULL;
+    snprintf(arguments, sizeof arguments,
+             "--json --idle --idle-groups 100 --rounds 1 --duration 0.2 --dir %s", dir);
+    ck_assert_int_eq(bench(arguments, &text), 0);
+    json_t *root = json_loads(text, 0, NULL);
+    ck_assert_ptr_nonnull(root);
+    ck_assert_double_gt(median(root, "idle1", "resident_mib"), 1);
+    ck_assert_double_gt(median(root, "idle", "opened_s"), 0);
+    ck_assert_double_ge(median(root, "idle", "core_percent"), 0);
+    ck_assert_double_gt(median(root, "idle", "more_mib"), 0);
+    json_decref(root);
     free(text);
 }
 END_TEST
@@ -181,6 +228,8 @@ int main(void)
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, all_cases_as_json);
     tcase_add_test(tcase, several_groups_as_table);
+    tcase_add_test(tcase, over_slow_links_with_plots);
+    tcase_add_test(tcase, idle_groups);
     tcase_add_test(tcase, use_and_help);
     tcase_add_test(tcase, interrupt_cleans_up);
     suite_add_tcase(suite, tcase);

@@ -22,7 +22,7 @@ enum { RIGHT = 1000, OTHER_DIGEST, ONE_MORE, NOT_EQUAL, LATE_FAILURE };
 static int act(const struct ab_bench_setup *setup, struct ab_bench_msg *msg)
 {
     uint32_t wrong = setup->id == 3 ? setup->load.batch : RIGHT;
-    struct ab_bench_ready ready = {(uint16_t)(1000 + setup->id)};
+    struct ab_bench_ready ready = {.port = (uint16_t)(1000 + setup->id)};
     struct ab_bench_done done = {.entries = 150, .before = 50, .calls = 1};
     struct ab_bench_equal equal = {.entries = 450 + (wrong == ONE_MORE),
                                    .before = 150 - setup->id,
@@ -60,7 +60,7 @@ static int act(const struct ab_bench_setup *setup, struct ab_bench_msg *msg)
 /* Takes the node's place: a child whose id says how it ends, or one that plays a whole run. */
 int ab_bench_node_main(const struct ab_bench_setup *setup)
 {
-    struct ab_bench_ready ready = {4711};
+    struct ab_bench_ready ready = {.port = 4711};
     struct ab_bench_msg *msg = calloc(1, sizeof *msg);
     if (setup->load.batch >= RIGHT) {
         int rc = act(setup, msg);

@@ -34,13 +34,15 @@ START_TEST(all_options_are_taken)
 {
     struct ab_bench_opts o;
     ck_assert_int_eq(
-        parse("--cases one,latency --rounds 7 --duration 1.5 --warmup 0 --entries 99 --writers 4 --batch 10 "
-              "--payload 64 "
-              "--in-flight 9 --rate 1000 --nodes 5 --groups 8 --durability interval --level memory --order "
-              "arrival --dispatchers 2 --apply-threads 3 --block-bytes 8192 --queue-bytes 70000 --dir /x "
-              "--keep "
-              "--ref-block 50 --ref-backlog 3 --json --verbose",
-              &o),
+        parse(
+            "--cases one,latency --rounds 7 --duration 1.5 --warmup 0 --entries 99 --writers 4 --batch 10 "
+            "--payload 64 "
+            "--in-flight 9 --rate 1000 --nodes 5 --groups 8 --durability interval --level memory --order "
+            "arrival --dispatchers 2 --apply-threads 3 --block-bytes 8192 --queue-bytes 70000 --dir /x "
+            "--keep "
+            "--ref-block 50 --ref-backlog 3 --json --verbose --backend raft --link-delay 2.5 --link-rate 20M "
+            "--idle-groups 77 --svg /y",
+            &o),
         0);
     ck_assert(!o.cases[AB_BENCH_MANY] && o.cases[AB_BENCH_ONE] && o.cases[AB_BENCH_LATENCY]);
     ck_assert_uint_eq(o.rounds, 7);
@@ -63,6 +65,11 @@ START_TEST(all_options_are_taken)
     ck_assert_uint_eq(o.load.queue_bytes, 70000);
     ck_assert_str_eq(o.dir, "/x");
     ck_assert(o.keep && o.json && o.verbose && !o.help);
+    ck_assert_str_eq(o.load.backend, "raft");
+    ck_assert_uint_eq(o.link_delay_ns, 2500000);
+    ck_assert_uint_eq(o.link_rate, 20000000);
+    ck_assert_uint_eq(o.idle_groups, 77);
+    ck_assert_str_eq(o.svg, "/y");
     ck_assert_uint_eq(o.ref.block, 50);
     ck_assert_uint_eq(o.ref.backlog, 3);
 }
@@ -73,6 +80,10 @@ START_TEST(latency_and_help)
     struct ab_bench_opts o;
     ck_assert_int_eq(parse("--latency", &o), 0);
     ck_assert(!o.cases[AB_BENCH_MANY] && !o.cases[AB_BENCH_ONE] && o.cases[AB_BENCH_LATENCY]);
+    ck_assert_int_eq(parse("--idle", &o), 0);
+    ck_assert(!o.cases[AB_BENCH_LATENCY] && o.cases[AB_BENCH_IDLE]);
+    ck_assert_int_eq(parse("--rounds 1", &o), 0);
+    ck_assert(o.cases[AB_BENCH_SILENCE] && !o.cases[AB_BENCH_IDLE]);
     ck_assert_int_eq(parse("-h", &o), 0);
     ck_assert(o.help);
 }
@@ -99,6 +110,12 @@ START_TEST(wrong_use_is_told_with_the_option)
         {"--level strong", "--level: bad value"},
         {"--order random", "--order: bad value"},
         {"--batch 1000 --queue-bytes 5000", "could never be taken"},
+        {"--cases silence --payload 39", "needs a --payload of 40"},
+        {"--link-delay -1", "--link-delay: bad value"},
+        {"--link-rate 20X", "--link-rate: bad value"},
+        {"--link-rate 20MM", "--link-rate: bad value"},
+        {"--link-rate 10", "--link-rate: bad value"},
+        {"--idle-groups 1", "--idle-groups: bad value"},
         {"extra", "unexpected argument \"extra\""},
     };
     struct ab_bench_opts o;

@@ -47,6 +47,7 @@ static void setup(void)
         set(i, AB_COL_LOOP_ONE, 50, 200);
         set(i, AB_COL_LATENCY, 25, 300);
         set(i, AB_COL_SILENCE, 20, 2000);
+        set(i, AB_COL_TCP, 9000, NAN);
         ab_bench_ratios(report.columns, &rounds[i]);
     }
 }
@@ -98,7 +99,8 @@ START_TEST(table_shows_columns_and_spread)
     fclose(out);
     ck_assert_msg(
         strstr(text, "anabranch 1.2.3 bench: 3 nodes, 1 group, payloads of 100 bytes, level local") &&
-            strstr(text, "loops          many           one         loop1       latency       silence") &&
+            strstr(text, "loops          many           one         loop1       latency       silence        "
+                         "   tcp") &&
             strstr(text, "ratio to one bare loop               -         0.500         0.050") &&
             strstr(text, "ratio of \"many\" over the rounds: 0.250 to 0.900") && !strstr(text, "wire bytes"),
         "%s", text);

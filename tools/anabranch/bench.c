@@ -65,6 +65,12 @@ static int run_column(const struct ab_bench_site *site, enum ab_bench_column col
         return ab_bench_run_cluster(site, AB_BENCH_ONE, round, result);
     case AB_COL_LATENCY:
         return ab_bench_run_cluster(site, AB_BENCH_LATENCY, round, result);
+    case AB_COL_TCP:
+        return ab_bench_run_tcp(site, round, result);
+    case AB_COL_IDLE_ONE:
+        return ab_bench_run_idle(site, 1, round, result);
+    case AB_COL_IDLE:
+        return ab_bench_run_idle(site, opts->idle_groups, round, result);
     default:
         return ab_bench_run_cluster(site, AB_BENCH_SILENCE, round, result);
     }
@@ -130,6 +136,9 @@ static int measure(const struct ab_bench_opts *opts, const char *dir, int cancel
         rc = run_rounds(&site, &report);
         if (rc == 0) {
             rc = print(&report);
+        }
+        if (rc == 0 && *opts->svg) {
+            rc = ab_bench_plot(&report, stderr) == 0 ? 0 : 1;
         }
     }
     free(report.results);

@@ -2,6 +2,7 @@
 /* What both kinds of child processes share, see bench_child.h. Main thread of the child. */
 #include "tools/anabranch/bench_child.h"
 
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +31,14 @@ int ab_bench_fail(const char *format, ...)
     return 1;
 }
 
+/* As anabranchd does, for nodes and loops alike: LMDB allocates a commit's pages anew for each and frees them together,
+ * and the C library would return them to the system every time. */
+static void keep_memory(void)
+{
+    (void)mallopt(M_MMAP_THRESHOLD, 32 << 20);
+    (void)mallopt(M_TRIM_THRESHOLD, 64 << 20);
+}
+
 int ab_bench_child_main(void)
 {
     struct ab_bench_msg *msg = calloc(1, sizeof *msg);
@@ -40,8 +49,14 @@ int ab_bench_child_main(void)
     if (ab_bench_order(msg, AB_BENCH_MSG_SETUP) != 0) {
         fputs("anabranch bench: --child is for the bench itself\n", stderr);
     } else if (msg->as.setup.role == AB_BENCH_ROLE_LOOP) {
+        keep_memory();
         code = ab_bench_loop_main(&msg->as.setup);
+    } else if (msg->as.setup.role == AB_BENCH_ROLE_TCP) {
+        code = ab_bench_tcp_main(&msg->as.setup);
     } else {
+        if (msg->as.setup.which != AB_BENCH_IDLE) { /* there it is the library's own memory that counts */
+            keep_memory();
+        }
         code = ab_bench_node_main(&msg->as.setup);
     }
     free(msg);

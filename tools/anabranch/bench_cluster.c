@@ -2,6 +2,7 @@
 /* One run of a cluster or of the reference loops, see bench_cluster.h. Main thread of the bench. */
 #include "tools/anabranch/bench_cluster.h"
 #include "tools/anabranch/bench_crew.h"
+#include "tools/anabranch/bench_relay.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -15,6 +16,7 @@
 #define STEP_TIMEOUT_NS (60 * NS_PER_S)
 #define EQUAL_TIMEOUT_NS (120 * NS_PER_S)
 #define ENTRIES_TIMEOUT_NS (3600 * NS_PER_S) /* of a run that ends with a number of entries */
+#define SETTLE_NS (2 * NS_PER_S)             /* idle: after everything was opened */
 #define START_DELAY_NS 20000000u             /* every process has read its GO by then */
 
 /* Sums over the processes of a run. */
@@ -29,6 +31,19 @@ struct sum {
     uint64_t last_ack;
     uint64_t last_apply;
 };
+
+/* Between the nodes of a run, one for each pair. */
+struct relays {
+    ab_bench_relay *all[AB_BENCH_NODES_MAX * (AB_BENCH_NODES_MAX - 1) / 2];
+    size_t count;
+};
+
+static void stop_relays(struct relays *relays)
+{
+    while (relays->count > 0) {
+        ab_bench_relay_stop(relays->all[--relays->count]);
+    }
+}
 
 static struct ab_bench_setup *new_setup(const struct ab_bench_site *site, enum ab_bench_role role)
 {
@@ -64,34 +79,57 @@ static int place(const struct ab_bench_site *site, const char *run, struct ab_be
     return make_dir(site, setup->dir);
 }
 
-static int start_nodes(const struct ab_bench_site *site, struct ab_bench_crew *crew, const char *run,
-                       enum ab_bench_case which)
+/* The port at which node `id` reaches the one that listens at `port`: its own, or that of a relay in between. 0: no
+ * relay could be started, that was said. */
+static uint16_t reach(const struct ab_bench_site *site, struct relays *relays, uint16_t port)
+{
+    const struct ab_bench_opts *opts = site->opts;
+    if (!opts->link_delay_ns && !opts->link_rate) {
+        return port;
+    }
+    ab_bench_relay *relay = ab_bench_relay_start(port, opts->link_delay_ns, opts->link_rate);
+    if (!relay) {
+        fprintf(site->err, "anabranch bench: cannot start a relay between two nodes\n");
+        return 0;
+    }
+    relays->all[relays->count++] = relay;
+    return ab_bench_relay_port(relay);
+}
+
+static int start_nodes(const struct ab_bench_site *site, struct ab_bench_crew *crew, struct relays *relays,
+                       const char *run, enum ab_bench_case which, uint32_t groups)
 {
     struct ab_bench_setup *setup = new_setup(site, AB_BENCH_ROLE_NODE);
     int rc = setup ? 0 : 1;
     uint32_t nodes = site->opts->load.nodes;
+    uint16_t ports[AB_BENCH_NODES_MAX] = {0};
     for (uint32_t id = 1; id <= nodes && rc == 0; id++) {
         setup->id = id;
         setup->which = which;
         bool lone = which == AB_BENCH_LATENCY || which == AB_BENCH_SILENCE;
-        setup->writes = !lone || id == 1;
+        setup->writes = (!lone || id == 1) && which != AB_BENCH_IDLE;
+        setup->load.groups = groups;
         setup->load.writers = lone ? 1 : site->opts->load.writers;
         rc = place(site, run, setup);
+        for (uint32_t before = 1; before < id && rc == 0; before++) {
+            setup->ports[before - 1] = reach(site, relays, ports[before - 1]);
+            rc = setup->ports[before - 1] ? 0 : 1;
+        }
         if (rc == 0) {
             rc = ab_bench_crew_add(crew, setup);
         }
         if (rc == 0) {
-            setup->ports[id - 1] = crew->members[id - 1].last.as.ready.port;
+            ports[id - 1] = crew->members[id - 1].last.as.ready.port;
         }
     }
     free(setup);
     return rc;
 }
 
-static int start_loops(const struct ab_bench_site *site, struct ab_bench_crew *crew, const char *run,
-                       uint32_t loops, uint32_t block)
+static int start_references(const struct ab_bench_site *site, struct ab_bench_crew *crew,
+                            enum ab_bench_role role, const char *run, uint32_t loops, uint32_t block)
 {
-    struct ab_bench_setup *setup = new_setup(site, AB_BENCH_ROLE_LOOP);
+    struct ab_bench_setup *setup = new_setup(site, role);
     int rc = setup ? 0 : 1;
     for (uint32_t id = 1; id <= loops && rc == 0; id++) {
         setup->id = id;
@@ -267,15 +305,71 @@ static void loop_figures(const struct ab_bench_load *load, const struct ab_bench
     figures[AB_FIG_ACKED_PER_S] = rate * crew->count;
 }
 
-static int lead_cluster(const struct ab_bench_site *site, struct ab_bench_crew *crew, const char *run,
-                        enum ab_bench_case which, struct ab_bench_result *result)
+static void idle_figures(const struct ab_bench_load *load, const struct ab_bench_crew *crew,
+                         const uint64_t *opened, double *figures)
+{
+    for (unsigned i = 0; i < AB_FIG_COUNT; i++) {
+        figures[i] = NAN;
+    }
+    uint64_t open_ns = 0, cpu_ns = 0, rss = 0, peak = 0;
+    for (uint32_t i = 0; i < crew->count; i++) {
+        const struct ab_bench_usage *usage = &crew->members[i].last.as.stats.usage;
+        open_ns = opened[i] > open_ns ? opened[i] : open_ns;
+        cpu_ns = usage->cpu_ns > cpu_ns ? usage->cpu_ns : cpu_ns;
+        rss = usage->rss_kib > rss ? usage->rss_kib : rss;
+        peak = usage->peak_kib > peak ? usage->peak_kib : peak;
+    }
+    figures[AB_FIG_OPENED_S] = (double)open_ns / 1e9;
+    figures[AB_FIG_CORE_PERCENT] = 100.0 * (double)cpu_ns / (double)load->duration_ns;
+    figures[AB_FIG_RESIDENT_MIB] = (double)rss / 1024;
+    figures[AB_FIG_PEAK_MIB] = (double)peak / 1024;
+}
+
+/* Opens, lets things settle, looks on. */
+static int lead_idle(const struct ab_bench_site *site, struct ab_bench_crew *crew, struct relays *relays,
+                     const char *run, uint32_t groups, struct ab_bench_result *result)
+{
+    uint64_t opened[AB_BENCH_NODES_MAX] = {0};
+    uint64_t duration = site->opts->load.duration_ns;
+    int rc = start_nodes(site, crew, relays, run, AB_BENCH_IDLE, groups);
+    for (uint32_t i = 0; i < crew->count; i++) {
+        opened[i] = crew->members[i].last.as.ready.opened_ns;
+    }
+    if (rc == 0) {
+        ab_bench_crew_order(crew, AB_BENCH_MSG_LINK, NULL, 0);
+        rc = ab_bench_crew_await(crew, AB_BENCH_MSG_LINK, STEP_TIMEOUT_NS);
+    }
+    if (rc == 0) {
+        uint64_t now = ab_bench_now();
+        struct ab_bench_go go = {now, now + SETTLE_NS};
+        ab_bench_crew_order(crew, AB_BENCH_MSG_GO, &go, sizeof go);
+        rc = ab_bench_crew_await(crew, AB_BENCH_MSG_DONE, SETTLE_NS + duration + STEP_TIMEOUT_NS);
+    }
+    if (rc == 0) {
+        struct ab_bench_await await = {0, EQUAL_TIMEOUT_NS};
+        ab_bench_crew_order(crew, AB_BENCH_MSG_AWAIT, &await, sizeof await);
+        rc = ab_bench_crew_await(crew, AB_BENCH_MSG_EQUAL, EQUAL_TIMEOUT_NS + STEP_TIMEOUT_NS);
+    }
+    if (rc == 0) {
+        ab_bench_crew_order(crew, AB_BENCH_MSG_STATS, NULL, 0);
+        rc = ab_bench_crew_await(crew, AB_BENCH_MSG_STATS, STEP_TIMEOUT_NS);
+    }
+    if (rc == 0) {
+        idle_figures(&site->opts->load, crew, opened, result->figures);
+        rc = ab_bench_crew_dismiss(crew);
+    }
+    return rc;
+}
+
+static int lead_cluster(const struct ab_bench_site *site, struct ab_bench_crew *crew, struct relays *relays,
+                        const char *run, enum ab_bench_case which, struct ab_bench_result *result)
 {
     struct sum *sum = calloc(1, sizeof *sum);
     if (!sum) {
         fprintf(site->err, "anabranch bench: out of memory\n");
         return 1;
     }
-    int rc = start_nodes(site, crew, run, which);
+    int rc = start_nodes(site, crew, relays, run, which, site->opts->load.groups);
     if (rc == 0) {
         ab_bench_crew_order(crew, AB_BENCH_MSG_LINK, NULL, 0);
         rc = ab_bench_crew_await(crew, AB_BENCH_MSG_LINK, STEP_TIMEOUT_NS);
@@ -296,8 +390,9 @@ static int lead_cluster(const struct ab_bench_site *site, struct ab_bench_crew *
     return rc;
 }
 
-static int lead_loops(const struct ab_bench_site *site, struct ab_bench_crew *crew, const char *run,
-                      uint32_t loops, uint32_t block, struct ab_bench_result *result)
+static int lead_references(const struct ab_bench_site *site, struct ab_bench_crew *crew,
+                           enum ab_bench_role role, const char *run, uint32_t loops, uint32_t block,
+                           struct ab_bench_result *result)
 {
     struct sum *sum = calloc(1, sizeof *sum);
     double rate = 0;
@@ -305,7 +400,7 @@ static int lead_loops(const struct ab_bench_site *site, struct ab_bench_crew *cr
         fprintf(site->err, "anabranch bench: out of memory\n");
         return 1;
     }
-    int rc = start_loops(site, crew, run, loops, block);
+    int rc = start_references(site, crew, role, run, loops, block);
     if (rc == 0) {
         rc = let_write(site, crew, true, sum);
     }
@@ -355,9 +450,38 @@ int ab_bench_run_cluster(const struct ab_bench_site *site, enum ab_bench_case wh
 {
     char path[AB_BENCH_PATH_MAX] = "";
     struct ab_bench_crew *crew = NULL;
+    struct relays relays = {.count = 0};
     int rc = begin(site, ab_bench_case_name(which), round, path, sizeof path, &crew, "node");
     if (rc == 0) {
-        rc = lead_cluster(site, crew, path, which, result);
+        rc = lead_cluster(site, crew, &relays, path, which, result);
+    }
+    finish(site, path, crew);
+    stop_relays(&relays);
+    return rc;
+}
+
+int ab_bench_run_idle(const struct ab_bench_site *site, uint32_t groups, uint32_t round,
+                      struct ab_bench_result *result)
+{
+    char path[AB_BENCH_PATH_MAX] = "";
+    struct ab_bench_crew *crew = NULL;
+    struct relays relays = {.count = 0};
+    int rc = begin(site, groups > 1 ? "idle" : "idle1", round, path, sizeof path, &crew, "node");
+    if (rc == 0) {
+        rc = lead_idle(site, crew, &relays, path, groups, result);
+    }
+    finish(site, path, crew);
+    stop_relays(&relays);
+    return rc;
+}
+
+int ab_bench_run_tcp(const struct ab_bench_site *site, uint32_t round, struct ab_bench_result *result)
+{
+    char path[AB_BENCH_PATH_MAX] = "";
+    struct ab_bench_crew *crew = NULL;
+    int rc = begin(site, "tcp", round, path, sizeof path, &crew, "TCP reference");
+    if (rc == 0) {
+        rc = lead_references(site, crew, AB_BENCH_ROLE_TCP, path, 1, 1, result);
     }
     finish(site, path, crew);
     return rc;
@@ -370,7 +494,7 @@ int ab_bench_run_loops(const struct ab_bench_site *site, const char *name, uint3
     struct ab_bench_crew *crew = NULL;
     int rc = begin(site, name, round, path, sizeof path, &crew, "bare loop");
     if (rc == 0) {
-        rc = lead_loops(site, crew, path, loops, block, result);
+        rc = lead_references(site, crew, AB_BENCH_ROLE_LOOP, path, loops, block, result);
     }
     finish(site, path, crew);
     return rc;

@@ -25,6 +25,10 @@ enum ab_bench_figure {
     AB_FIG_LOGGED_RATIO,  /* that to the bare loops' */
     AB_FIG_DISK,          /* bytes that the kernel counts as written to storage, per payload byte and node */
     AB_FIG_PEAK_MIB,      /* of the largest process */
+    AB_FIG_OPENED_S,      /* idle: until node and groups were open, slowest node */
+    AB_FIG_CORE_PERCENT,  /* idle: CPU of the busiest node, of one core */
+    AB_FIG_RESIDENT_MIB,  /* idle: of the largest node */
+    AB_FIG_MORE_MIB,      /* idle: of many groups, more than of one */
     AB_FIG_ENTRIES,       /* all nodes together */
     AB_FIG_BUSY,          /* calls that found the queue full for a second */
     AB_FIG_COUNT
@@ -45,6 +49,13 @@ struct ab_bench_site {
 /* All nodes of the cluster. @return 0, or 1: what went wrong was said */
 int ab_bench_run_cluster(const struct ab_bench_site *site, enum ab_bench_case which, uint32_t round,
                          struct ab_bench_result *result);
+
+/* All nodes with that many groups, to which nothing is written. */
+int ab_bench_run_idle(const struct ab_bench_site *site, uint32_t groups, uint32_t round,
+                      struct ab_bench_result *result);
+
+/* One loopback TCP connection. */
+int ab_bench_run_tcp(const struct ab_bench_site *site, uint32_t round, struct ab_bench_result *result);
 
 /* `loops` bare loops at once, `block` entries per commit; `name` is for their directory. */
 int ab_bench_run_loops(const struct ab_bench_site *site, const char *name, uint32_t loops, uint32_t block,

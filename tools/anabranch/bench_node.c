@@ -27,6 +27,7 @@ struct child {
     struct ab_bench_usage usage; /* at the end of the warm-up */
     uint64_t sent;               /* on all links, at the end of the warm-up */
     struct ab_bench_stats stats;
+    uint64_t opened_ns;
     _Atomic uint32_t arrivals[AB_BENCH_SILENCES_MAX];
     struct ab_bench_msg msg;
 };
@@ -74,7 +75,8 @@ static int open_node(struct child *child)
 static int open_group(struct child *child, uint32_t position)
 {
     const struct ab_bench_setup *setup = child->setup;
-    struct ab_bench_sm *sm = &child->machines[position];
+    /* one for all where nothing is written: its own memory is not what is measured */
+    struct ab_bench_sm *sm = &child->machines[setup->which == AB_BENCH_IDLE ? 0 : position];
     uint32_t members[AB_BENCH_NODES_MAX];
     ab_group_config config;
     ab_message message = {""};
@@ -86,7 +88,7 @@ static int open_group(struct child *child, uint32_t position)
     ab_group_config_init(&config);
     config.id = position + 1;
     config.name = name;
-    config.backend = "multimaster";
+    config.backend = setup->load.backend;
     config.members = members;
     config.member_count = setup->load.nodes;
     config.apply_order = setup->load.order;
@@ -176,6 +178,9 @@ static int write_all(struct child *child, struct ab_bench_done *done)
         started += rc == 0;
     }
     begin_measuring(child);
+    if (child->setup->which == AB_BENCH_IDLE) {
+        ab_bench_sleep_until(child->work.mark + child->setup->load.duration_ns);
+    }
     int code = AB_OK;
     for (uint32_t i = 0; i < started; i++) {
         ab_bench_writer_join(child->writers[i]);
@@ -244,7 +249,8 @@ static int await_equal(struct child *child, const struct ab_bench_await *await, 
     if (!ab_bench_progress_await(&child->progress, await->entries, await->timeout_ns)) {
         return fail_behind(child, await);
     }
-    for (uint32_t i = 0; i < child->setup->load.groups; i++) {
+    uint32_t groups = child->setup->which == AB_BENCH_IDLE ? 1 : child->setup->load.groups;
+    for (uint32_t i = 0; i < groups; i++) {
         ab_digest digest;
         uint64_t words[2];
         int rc = ab_group_digest(child->groups[i], DIGEST_TIMEOUT_MS, &digest, NULL);
@@ -301,7 +307,7 @@ static int take_stats(struct child *child)
 static int serve(struct child *child)
 {
     struct ab_bench_msg *msg = &child->msg;
-    struct ab_bench_ready ready = {ab_node_port(child->node)};
+    struct ab_bench_ready ready = {ab_node_port(child->node), child->opened_ns};
     struct ab_bench_done done = {0};
     struct ab_bench_equal equal = {0};
     ab_bench_answer(AB_BENCH_MSG_READY, &ready, sizeof ready);
@@ -334,7 +340,8 @@ static int open_and_serve(struct child *child)
 {
     uint32_t groups = child->setup->load.groups;
     child->groups = calloc(groups, sizeof child->groups[0]);
-    child->machines = calloc(groups, sizeof child->machines[0]);
+    child->machines = calloc(child->setup->which == AB_BENCH_IDLE ? 1 : groups, sizeof child->machines[0]);
+    uint64_t begun = ab_bench_now();
     if (!child->groups || !child->machines) {
         return ab_bench_fail("out of memory");
     }
@@ -342,6 +349,7 @@ static int open_and_serve(struct child *child)
     for (uint32_t i = 0; i < groups && code == 0; i++) {
         code = open_group(child, i);
     }
+    child->opened_ns = ab_bench_now() - begun;
     if (code == 0) {
         code = make_writers(child);
     }

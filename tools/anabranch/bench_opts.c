@@ -16,7 +16,7 @@
 
 const char *ab_bench_case_name(enum ab_bench_case which)
 {
-    static const char *const names[AB_BENCH_CASES] = {"many", "one", "latency", "silence"};
+    static const char *const names[AB_BENCH_CASES] = {"many", "one", "latency", "silence", "idle"};
     return names[which];
 }
 
@@ -44,102 +44,20 @@ void ab_bench_opts_init(struct ab_bench_opts *opts)
     opts->cases[AB_BENCH_ONE] = true;
     opts->cases[AB_BENCH_LATENCY] = true;
     opts->cases[AB_BENCH_SILENCE] = true;
+    opts->idle_groups = 10000;
+    strcpy(opts->load.backend, "multimaster");
     opts->rounds = 3;
-}
-
-void ab_bench_help(FILE *out)
-{
-    fputs(
-        "Usage: anabranch bench [OPTIONS]\n"
-        "\n"
-        "Measures this machine: real node processes on loopback, each with its own log on a real disk, all\n"
-        "writing to one multimaster group at once. Every run ends with a check that all replicas have "
-        "applied\n"
-        "every acknowledged entry, once and in order, and that their digests are equal.\n"
-        "\n"
-        "Absolute figures say more about the disk than about Anabranch. So each round first runs the\n"
-        "reference: as many bare LMDB loops as there are nodes, all at once, each committing blocks of "
-        "1,000\n"
-        "entries with sync and trimming behind. The ratio says how much of what ONE such loop logs per "
-        "second\n"
-        "is replicated to ALL nodes per second; it is what to compare between machines and versions.\n"
-        "\n"
-        "What to measure:\n"
-        "  --cases LIST       of many,one,latency,silence (default: all)\n"
-        "                       many     ab_write_many with --batch entries a call, all nodes\n"
-        "                       one      ab_write, one entry a call, many outstanding, all nodes\n"
-        "                       latency  one writer on node 1, one ab_write_wait of one entry at a time;\n"
-        "                                its reference is one bare loop with one entry per commit\n"
-        "                       silence  four such writes, then 20 ms of silence, again and again: the time "
-        "from\n"
-        "                                the call of the last until every replica has applied it\n"
-        "  --latency          the same as --cases latency\n"
-        "  --rounds N         reference and cases in turn, N times; medians are shown (3)\n"
-        "  --duration S       seconds of measured writing per run, fractions allowed (5)\n"
-        "  --warmup S         seconds of writing before that: files and buffers reach their size (1)\n"
-        "  --entries N        stop each node after N entries instead, without warm-up (the reference keeps "
-        "to time)\n"
-        "\n"
-        "Load, of each node:\n"
-        "  --writers N        threads that write (1)\n"
-        "  --batch N          entries per ab_write_many (100)\n"
-        "  --payload N        bytes per entry, at least 16 (100)\n"
-        "  --in-flight N      entries a writer may have outstanding; completions make room for more (4000)\n"
-        "  --rate N           entries per second; latency then counts from when a call was due, so that a\n"
-        "                     stall is charged to all calls it delayed (default: as fast as it goes, and\n"
-        "                     latency counts from the call)\n"
-        "\n"
-        "Cluster:\n"
-        "  --nodes N          1 to 7 (3)\n"
-        "  --groups N         writers go round over them (1)\n"
-        "  --durability D     sync, interval, none (sync)\n"
-        "  --level L          write level: memory, local (local)\n"
-        "  --order O          order of apply: causal, arrival (causal)\n"
-        "  --dispatchers N    dispatcher threads per node (1)\n"
-        "  --apply-threads N  apply threads per node (2)\n"
-        "  --block-bytes N    a block is closed when it has grown to this (393216)\n"
-        "  --queue-bytes N    written, not yet logged, per group (8388608)\n"
-        "  --dir DIR          where the data directories are made ($TMPDIR, else the current directory);\n"
-        "                     use the disk that you want to know about. tmpfs is no disk: you get a warning\n"
-        "  --keep             leave the data directories there\n"
-        "\n"
-        "Reference:\n"
-        "  --ref-block N      entries per commit (1000)\n"
-        "  --ref-backlog N    blocks kept before the oldest is deleted (64)\n"
-        "\n"
-        "Output:\n"
-        "  --json             everything measured, per round and as medians, as JSON\n"
-        "  --verbose          warnings and metrics of the nodes, and each run, on standard error\n"
-        "  --help             this text\n"
-        "\n"
-        "How to read the figures:\n"
-        "  replicated/s       all entries, divided by the time from the start of writing until the last\n"
-        "                     replica had applied the last of them\n"
-        "  acknowledged/s     all entries, divided by the time from the start to the last acknowledgement\n"
-        "  catch-up           from the last acknowledgement to the last apply on the last replica\n"
-        "  CPU s / million    of all processes together; for the loops: per million entries that each "
-        "logged\n"
-        "  wire               bytes sent per payload byte and peer\n"
-        "  log bytes          bytes in write calls to files, per payload byte and node\n"
-        "  storage bytes      the same as the kernel counts it: where it caches files in large pages, all of "
-        "one\n"
-        "                     counts when a part is written\n"
-        "  peak memory        of the largest process; the mapped pages of its log count\n"
-        "\n"
-        "Exit status: 0 fine; 1 a node failed, an acknowledged entry is missing, or replicas differ; 2 "
-        "usage.\n"
-        "\n"
-        "Examples:\n"
-        "  anabranch bench                                 the whole comparison, about a minute\n"
-        "  anabranch bench --cases many --rounds 1 --groups 16 --writers 4\n"
-        "  anabranch bench --cases one --rate 50000        latency under a fixed load\n"
-        "  anabranch bench --latency --json | jq .median.latency\n",
-        out);
 }
 
 enum option_id {
     OPT_CASES = 1000,
     OPT_LATENCY,
+    OPT_IDLE,
+    OPT_IDLE_GROUPS,
+    OPT_BACKEND,
+    OPT_LINK_DELAY,
+    OPT_LINK_RATE,
+    OPT_SVG,
     OPT_ROUNDS,
     OPT_DURATION,
     OPT_WARMUP,
@@ -169,6 +87,12 @@ enum option_id {
 
 static const struct option long_options[] = {{"cases", required_argument, NULL, OPT_CASES},
                                              {"latency", no_argument, NULL, OPT_LATENCY},
+                                             {"idle", no_argument, NULL, OPT_IDLE},
+                                             {"idle-groups", required_argument, NULL, OPT_IDLE_GROUPS},
+                                             {"backend", required_argument, NULL, OPT_BACKEND},
+                                             {"link-delay", required_argument, NULL, OPT_LINK_DELAY},
+                                             {"link-rate", required_argument, NULL, OPT_LINK_RATE},
+                                             {"svg", required_argument, NULL, OPT_SVG},
                                              {"rounds", required_argument, NULL, OPT_ROUNDS},
                                              {"duration", required_argument, NULL, OPT_DURATION},
                                              {"warmup", required_argument, NULL, OPT_WARMUP},
@@ -271,6 +195,46 @@ static bool directory(const char *text, char out[AB_BENCH_PATH_MAX])
     return true;
 }
 
+static bool milliseconds(const char *text, uint64_t *ns)
+{
+    char *end = NULL;
+    double parsed = strtod(text, &end);
+    if (end == text || *end || !(parsed >= 0 && parsed <= 10000)) {
+        return false;
+    }
+    *ns = (uint64_t)(parsed * NS_PER_MS);
+    return true;
+}
+
+static bool byte_rate(const char *text, uint64_t *rate)
+{
+    static const char units[] = "KMG";
+    char *end = NULL;
+    double parsed = strtod(text, &end);
+    const char *unit = *end ? strchr(units, *end) : NULL;
+    if (end == text || (*end && (!unit || end[1]))) {
+        return false;
+    }
+    for (const char *u = units; unit && u <= unit; u++) {
+        parsed *= 1000;
+    }
+    if (!(parsed >= 1000 && parsed <= 1e12)) {
+        return false;
+    }
+    *rate = (uint64_t)parsed;
+    return true;
+}
+
+static bool backend_name(const char *text, char name[AB_NAME_MAX + 1])
+{
+    size_t length = strlen(text);
+    if (length == 0 || length > AB_NAME_MAX) {
+        return false;
+    }
+    memcpy(name, text, length + 1);
+    return true;
+}
+
 static bool take_load(int id, const char *text, struct ab_bench_load *load)
 {
     switch (id) {
@@ -306,6 +270,8 @@ static bool take_load(int id, const char *text, struct ab_bench_load *load)
         return number32(text, 1, 64, &load->apply_threads);
     case OPT_BLOCK_BYTES:
         return number32(text, 4096, 8u << 20, &load->block_bytes);
+    case OPT_BACKEND:
+        return backend_name(text, load->backend);
     case OPT_QUEUE_BYTES:
         return number(text, 4096, UINT64_MAX, &load->queue_bytes);
     default:
@@ -320,6 +286,16 @@ static bool take(int id, const char *text, struct ab_bench_opts *opts)
         return case_list(text, opts->cases);
     case OPT_LATENCY:
         return case_list("latency", opts->cases);
+    case OPT_IDLE:
+        return case_list("idle", opts->cases);
+    case OPT_IDLE_GROUPS:
+        return number32(text, 2, 1000000, &opts->idle_groups);
+    case OPT_LINK_DELAY:
+        return milliseconds(text, &opts->link_delay_ns);
+    case OPT_LINK_RATE:
+        return byte_rate(text, &opts->link_rate);
+    case OPT_SVG:
+        return directory(text, opts->svg);
     case OPT_ROUNDS:
         return number32(text, 1, 1000, &opts->rounds);
     case OPT_DIR:

@@ -18,7 +18,8 @@ enum ab_bench_case {
     AB_BENCH_ONE = 1,     /* ab_write, one entry a call, many outstanding */
     AB_BENCH_LATENCY = 2, /* ab_write_wait of one entry, one writer on node 1 */
     AB_BENCH_SILENCE = 3, /* a few of those, then silence: until the last of them is applied everywhere */
-    AB_BENCH_CASES = 4
+    AB_BENCH_IDLE = 4,    /* nothing is written: what a group, and what many groups cost by being open */
+    AB_BENCH_CASES = 5
 };
 
 /* How the nodes are loaded; a plain value, also sent to the child processes. */
@@ -40,6 +41,7 @@ struct ab_bench_load {
     uint32_t apply_threads;
     uint32_t block_bytes;
     uint64_t queue_bytes;
+    char backend[AB_NAME_MAX + 1];
 };
 
 /* The bare loops. */
@@ -52,12 +54,16 @@ struct ab_bench_opts {
     struct ab_bench_load load;
     struct ab_bench_ref ref;
     bool cases[AB_BENCH_CASES];
+    uint32_t idle_groups;
+    uint64_t link_delay_ns; /* each way, through a relay */
+    uint64_t link_rate;     /* bytes a second each way, through a relay; 0: no limit */
     uint32_t rounds;
     bool json;
     bool keep;
     bool verbose;
     bool help;
     char dir[AB_BENCH_PATH_MAX]; /* empty: $TMPDIR, else the current directory */
+    char svg[AB_BENCH_PATH_MAX]; /* what the names of plots begin with; empty: none */
 };
 
 void ab_bench_opts_init(struct ab_bench_opts *opts);

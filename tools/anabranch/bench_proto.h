@@ -26,7 +26,7 @@ enum ab_bench_msg_type {
 
 #define AB_BENCH_TEXT_MAX 1024u
 
-enum ab_bench_role { AB_BENCH_ROLE_NODE = 1, AB_BENCH_ROLE_LOOP = 2 };
+enum ab_bench_role { AB_BENCH_ROLE_NODE = 1, AB_BENCH_ROLE_LOOP = 2, AB_BENCH_ROLE_TCP = 3 };
 
 struct ab_bench_setup {
     enum ab_bench_role role;
@@ -42,6 +42,7 @@ struct ab_bench_setup {
 
 struct ab_bench_ready {
     uint16_t port;
+    uint64_t opened_ns; /* what opening the node and its groups took */
 };
 
 struct ab_bench_go {

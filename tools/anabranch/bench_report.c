@@ -32,6 +32,10 @@ static const struct {
     [AB_FIG_LOGGED_RATIO] = {"log_bytes_ratio", "log bytes to loop's", 2},
     [AB_FIG_DISK] = {"disk_bytes_per_payload_byte", "storage bytes / byte", 3},
     [AB_FIG_PEAK_MIB] = {"peak_mib", "peak memory, MiB", 0},
+    [AB_FIG_OPENED_S] = {"opened_s", "opened in, s", 3},
+    [AB_FIG_CORE_PERCENT] = {"core_percent", "CPU, % of a core", 3},
+    [AB_FIG_RESIDENT_MIB] = {"resident_mib", "resident, MiB", 2},
+    [AB_FIG_MORE_MIB] = {"more_mib", "more than one group", 2},
     [AB_FIG_ENTRIES] = {"entries", "entries", 0},
     [AB_FIG_BUSY] = {"busy_calls", NULL, 0},
 };
@@ -43,12 +47,15 @@ void ab_bench_columns(const struct ab_bench_opts *opts, bool columns[AB_COL_COUN
     columns[AB_COL_LOOPS] = columns[AB_COL_MANY] || columns[AB_COL_ONE];
     columns[AB_COL_LATENCY] = opts->cases[AB_BENCH_LATENCY];
     columns[AB_COL_LOOP_ONE] = columns[AB_COL_LATENCY];
+    columns[AB_COL_TCP] = columns[AB_COL_LOOPS];
+    columns[AB_COL_IDLE_ONE] = columns[AB_COL_IDLE] = opts->cases[AB_BENCH_IDLE];
     columns[AB_COL_SILENCE] = opts->cases[AB_BENCH_SILENCE];
 }
 
 const char *ab_bench_column_name(enum ab_bench_column column)
 {
-    static const char *const names[AB_COL_COUNT] = {"loops", "many", "one", "loop1", "latency", "silence"};
+    static const char *const names[AB_COL_COUNT] = {"loops",   "many", "one",   "loop1", "latency",
+                                                    "silence", "tcp",  "idle1", "idle"};
     return names[column];
 }
 
@@ -61,6 +68,11 @@ void ab_bench_ratios(const bool columns[AB_COL_COUNT], struct ab_bench_round *ro
         mine[AB_FIG_LOGGED_RATIO] =
             columns[column] ? mine[AB_FIG_LOGGED] / round->columns[AB_COL_LOOPS].figures[AB_FIG_LOGGED] : NAN;
     }
+    double *idle = round->columns[AB_COL_IDLE].figures;
+    idle[AB_FIG_MORE_MIB] =
+        columns[AB_COL_IDLE]
+            ? idle[AB_FIG_RESIDENT_MIB] - round->columns[AB_COL_IDLE_ONE].figures[AB_FIG_RESIDENT_MIB]
+            : NAN;
     double *latency = round->columns[AB_COL_LATENCY].figures;
     double bare = round->columns[AB_COL_LOOP_ONE].figures[AB_FIG_P50_US];
     latency[AB_FIG_LATENCY_RATIO] = columns[AB_COL_LATENCY] && bare > 0 ? latency[AB_FIG_P50_US] / bare : NAN;
@@ -115,6 +127,15 @@ static void print_head(const struct ab_bench_report *report, FILE *out)
             load->order == AB_APPLY_CAUSAL ? "causal" : "arrival");
     fprintf(out, "per node %u writer%s with %u entries outstanding, %u a call in \"many\"", load->writers,
             load->writers > 1 ? "s" : "", load->in_flight, load->batch);
+    if (strcmp(load->backend, "multimaster") != 0) {
+        fprintf(out, ", backend %s", load->backend);
+    }
+    if (report->opts->link_delay_ns || report->opts->link_rate) {
+        fprintf(out, ", links of %.3g ms", (double)report->opts->link_delay_ns / 1e6);
+    }
+    if (report->opts->link_rate) {
+        fprintf(out, " and %.4g MB/s", (double)report->opts->link_rate / 1e6);
+    }
     if (load->rate) {
         fprintf(out, ", %" PRIu64 " entries/s", load->rate);
     }
@@ -150,17 +171,27 @@ static void print_row(const struct ab_bench_report *report, enum ab_bench_figure
     fputc('\n', out);
 }
 
+bool ab_bench_spread(const struct ab_bench_report *report, enum ab_bench_column column,
+                     enum ab_bench_figure figure, double *low, double *high)
+{
+    double *values = malloc((report->rounds + 1u) * sizeof values[0]);
+    size_t count = values && report->columns[column] ? sorted_values(report, column, figure, values) : 0;
+    if (count > 0) {
+        *low = values[0];
+        *high = values[count - 1];
+    }
+    free(values);
+    return count > 0;
+}
+
 /* The spread of the ratios: a median alone hides a machine that was busy with something else. */
 static void print_spread(const struct ab_bench_report *report, enum ab_bench_column column, FILE *out)
 {
-    double *values = malloc((report->rounds + 1u) * sizeof values[0]);
-    size_t count =
-        values && report->columns[column] ? sorted_values(report, column, AB_FIG_RATIO, values) : 0;
-    if (count > 1) {
-        fprintf(out, "ratio of \"%s\" over the rounds: %.3f to %.3f\n", ab_bench_column_name(column),
-                values[0], values[count - 1]);
+    double low, high;
+    if (report->rounds > 1 && ab_bench_spread(report, column, AB_FIG_RATIO, &low, &high)) {
+        fprintf(out, "ratio of \"%s\" over the rounds: %.3f to %.3f\n", ab_bench_column_name(column), low,
+                high);
     }
-    free(values);
 }
 
 static void print_notes(const struct ab_bench_report *report, FILE *out)
@@ -175,6 +206,13 @@ static void print_notes(const struct ab_bench_report *report, FILE *out)
     }
     if (report->columns[AB_COL_LATENCY]) {
         fputs("loop1: one bare LMDB loop, one entry per commit; latency: one ab_write_wait at a time\n", out);
+    }
+    if (report->columns[AB_COL_TCP]) {
+        fputs("tcp: what one loopback connection carries, as entries of that size\n", out);
+    }
+    if (report->columns[AB_COL_IDLE]) {
+        fprintf(out, "idle1, idle: one group and %u groups, open on every node, nothing written\n",
+                opts->idle_groups);
     }
     print_spread(report, AB_COL_MANY, out);
     print_spread(report, AB_COL_ONE, out);
@@ -207,16 +245,16 @@ static json_t *number_or_null(double value)
 
 static json_t *json_load(const struct ab_bench_load *load)
 {
-    return json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:f, s:I, s:I, s:s, s:s, s:s, s:i, s:i, s:i, s:I}",
-                     "nodes", (int)load->nodes, "groups", (int)load->groups, "writers", (int)load->writers,
-                     "batch", (int)load->batch, "in_flight", (int)load->in_flight, "payload",
-                     (int)load->payload, "duration_s", (double)load->duration_ns / 1e9, "warmup_s",
-                     (double)load->warmup_ns / 1e9, "entries", (json_int_t)load->entries, "rate",
-                     (json_int_t)load->rate, "durability", ab_durability_name(load->durability), "level",
-                     ab_write_level_name(load->level), "order",
-                     load->order == AB_APPLY_CAUSAL ? "causal" : "arrival", "dispatcher_threads",
-                     (int)load->dispatcher_threads, "apply_threads", (int)load->apply_threads, "block_bytes",
-                     (int)load->block_bytes, "queue_bytes", (json_int_t)load->queue_bytes);
+    return json_pack(
+        "{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:f, s:I, s:I, s:s, s:s, s:s, s:i, s:i, s:i, s:I}",
+        "backend", load->backend, "nodes", (int)load->nodes, "groups", (int)load->groups, "writers",
+        (int)load->writers, "batch", (int)load->batch, "in_flight", (int)load->in_flight, "payload",
+        (int)load->payload, "duration_s", (double)load->duration_ns / 1e9, "warmup_s",
+        (double)load->warmup_ns / 1e9, "entries", (json_int_t)load->entries, "rate", (json_int_t)load->rate,
+        "durability", ab_durability_name(load->durability), "level", ab_write_level_name(load->level),
+        "order", load->order == AB_APPLY_CAUSAL ? "causal" : "arrival", "dispatcher_threads",
+        (int)load->dispatcher_threads, "apply_threads", (int)load->apply_threads, "block_bytes",
+        (int)load->block_bytes, "queue_bytes", (json_int_t)load->queue_bytes);
 }
 
 static json_t *json_machine(const struct ab_bench_report *report)
@@ -286,10 +324,12 @@ static json_t *json_rounds(const struct ab_bench_report *report)
 int ab_bench_print_json(const struct ab_bench_report *report, FILE *out)
 {
     const struct ab_bench_ref *ref = &report->opts->ref;
-    json_t *root = json_pack("{s:s, s:b, s:o, s:o, s:{s:i, s:i}, s:o, s:o}", "version", ab_version(), "equal",
-                             1, "machine", json_machine(report), "load", json_load(&report->opts->load),
-                             "reference", "block", (int)ref->block, "backlog", (int)ref->backlog, "median",
-                             json_columns(report, 0, of_median), "rounds", json_rounds(report));
+    json_t *root = json_pack(
+        "{s:s, s:b, s:{s:f, s:I}, s:o, s:o, s:{s:i, s:i}, s:o, s:o}", "version", ab_version(), "equal", 1,
+        "link", "delay_ms", (double)report->opts->link_delay_ns / 1e6, "bytes_per_s",
+        (json_int_t)report->opts->link_rate, "machine", json_machine(report), "load",
+        json_load(&report->opts->load), "reference", "block", (int)ref->block, "backlog", (int)ref->backlog,
+        "median", json_columns(report, 0, of_median), "rounds", json_rounds(report));
     if (!root) {
         return -1;
     }

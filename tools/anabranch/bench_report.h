@@ -15,6 +15,9 @@ enum ab_bench_column {
     AB_COL_LOOP_ONE, /* the reference for latency: one bare loop, one entry per commit */
     AB_COL_LATENCY,
     AB_COL_SILENCE,
+    AB_COL_TCP, /* the other reference: one loopback connection */
+    AB_COL_IDLE_ONE,
+    AB_COL_IDLE,
     AB_COL_COUNT
 };
 
@@ -45,5 +48,12 @@ double ab_bench_median(const struct ab_bench_report *report, enum ab_bench_colum
 /* @return 0, or -1: out of memory or `out` cannot be written */
 int ab_bench_print_table(const struct ab_bench_report *report, FILE *out);
 int ab_bench_print_json(const struct ab_bench_report *report, FILE *out);
+
+/* Plots of the medians, with the spread over the rounds: opts->svg names the files. @return 0, or -1: that was said */
+int ab_bench_plot(const struct ab_bench_report *report, FILE *err);
+
+/* Least and greatest of a figure over the rounds. @return false: no round has it */
+bool ab_bench_spread(const struct ab_bench_report *report, enum ab_bench_column column,
+                     enum ab_bench_figure figure, double *low, double *high);
 
 #endif

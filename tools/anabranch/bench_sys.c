@@ -64,6 +64,7 @@ void ab_bench_usage_get(struct ab_bench_usage *usage)
     }
     usage->write_known = proc_number("/proc/self/io", "write_bytes", &usage->write_bytes) &&
                          proc_number("/proc/self/io", "wchar", &usage->call_bytes);
+    proc_number("/proc/self/status", "VmRSS", &usage->rss_kib);
     proc_number("/proc/self/status", "VmHWM", &usage->peak_kib);
 }
 

@@ -17,10 +17,11 @@ struct ab_bench_usage {
     uint64_t write_bytes; /* sent to the storage layer */
     uint64_t call_bytes;  /* given to write calls, files and sockets */
     bool write_known;     /* the system counts both (/proc/self/io) */
+    uint64_t rss_kib;     /* VmRSS: resident now */
     uint64_t peak_kib;    /* VmHWM: resident at most, mapped file pages included */
 };
 void ab_bench_usage_get(struct ab_bench_usage *usage);
-/* `now` becomes the difference to `before`; the peak stays. */
+/* `now` becomes the difference to `before`; memory stays. */
 void ab_bench_usage_since(struct ab_bench_usage *now, const struct ab_bench_usage *before);
 
 /* Name of the file system of `path` where it matters to the reader: "tmpfs", "ext4", ... or "?". */
