@@ -49,7 +49,7 @@ static int rows_of_walk(ab_task *t, ab_wal_walk *walk, uint64_t *entries)
             row_fault(&t->answer->rows, step.group, step.entry.stream, step.first, step.last, step.code,
                       ab_strerror(step.code));
         }
-        if (ab_out_waiting(&t->answer->rows) > AB_ADMIN_PAYLOAD_MAX && !ab_answer_flush(t->answer)) {
+        if (ab_out_waiting(&t->answer->rows) > AB_ADMIN_GATHER && !ab_answer_flush(t->answer)) {
             return AB_ECLOSED;
         }
     }

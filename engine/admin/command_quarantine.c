@@ -29,7 +29,7 @@ static bool row_quarantined(void *arg, const ab_quarantined *record)
     ab_out_uint(out, "size", e->size);
     ab_out_bin(out, "payload", e->payload, shown < AB_ADMIN_PAYLOAD_MAX ? shown : AB_ADMIN_PAYLOAD_MAX);
     ab_out_end(out);
-    return ab_out_waiting(out) < AB_ADMIN_PAYLOAD_MAX || ab_answer_flush(t->answer);
+    return ab_out_waiting(out) < AB_ADMIN_GATHER || ab_answer_flush(t->answer);
 }
 
 static int quarantine_of_group(ab_task *t, ab_group *group)

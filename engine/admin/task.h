@@ -9,8 +9,10 @@
 #include "engine/admin/command.h"
 #include "wal/wal.h"
 
-/** Bytes of a payload that are shown at most, and how much of an answer may gather before it is handed over. */
-#define AB_ADMIN_PAYLOAD_MAX (64u * 1024)
+/** Bytes of a payload that are shown at most: twice what anabranchd packs into one. */
+#define AB_ADMIN_PAYLOAD_MAX (512u * 1024)
+/** How much of an answer gathers before it is handed over. */
+#define AB_ADMIN_GATHER (64u * 1024)
 
 /* Sizes of all groups, ascending by id. */
 typedef struct ab_size_list {

@@ -18,7 +18,7 @@
 
 #define PROTOCOL 1u
 #define FRAME_HEADER 4u
-#define FRAME_MAX (1u << 20) /* a payload of 64 KiB is the largest thing in a row */
+#define FRAME_MAX (1u << 20) /* a payload of 512 KiB is the largest thing in a row */
 
 bool client_is_socket(const char *data)
 {

@@ -9,9 +9,10 @@
 #include <string.h>
 
 #define BYTES_SHOWN 40u
-#define BYTES_DECODED 65536u
-/* Of payloads whose kind is not known: what is longer is not taken for line protocol. */
+#define BYTES_DECODED 524288u /* all that a node gives */
+/* Of payloads whose kind is not known, enough to see what they are. */
 #define BYTES_GUESSED 4096u
+#define LINES_GUESSED 4u /* lines shown of it */
 
 static bool decodes(const options *o)
 {
@@ -51,7 +52,6 @@ static json_t *lines_of(const options *o, const json_t *row)
     payload_kind kind = o->payload == PAYLOAD_AUTO ? payload_guess(data, size, full > size) : o->payload;
     if (kind != PAYLOAD_LINE && kind != PAYLOAD_MSGPACK && size > shown(o)) {
         size = (size_t)shown(o); /* more was only fetched to be looked at */
-        kind = o->payload == PAYLOAD_AUTO ? payload_guess(data, size, true) : kind;
     }
     json_t *lines = payload_lines(kind, data, size, full > size);
     free(data);
@@ -73,8 +73,13 @@ bool entry_print(const options *o, const json_t *row, size_t column)
     if (good && json_array_size(lines) == 0) {
         printf("-\n");
     }
-    for (size_t i = 0; good && i < json_array_size(lines); i++) {
+    size_t count = json_array_size(lines);
+    size_t most = o->payload == PAYLOAD_AUTO && count > LINES_GUESSED ? LINES_GUESSED - 1 : count;
+    for (size_t i = 0; i < most; i++) {
         print_line(o, json_string_value(json_array_get(lines, i)), column, i > 0);
+    }
+    if (most < count) {
+        printf("%*s... (--payload line shows all)\n", (int)column, "");
     }
     json_decref(lines);
     return good;

@@ -27,7 +27,7 @@ static const option_text entries[] = {
     {"index", "I", OPTION_QUARANTINE, "only the entry of this index; needs --stream where there are several"},
     {"all", NULL, OPTION_QUARANTINE, "for retry and drop: all entries that the other options leave"},
     {"payload", "KIND", OPTION_PAYLOAD, "auto (as it is), raw, text, msgpack, line (as anabranchd writes)"},
-    {"bytes", "N", OPTION_PAYLOAD, "show so many bytes of each payload (40; at most 65536)"},
+    {"bytes", "N", OPTION_PAYLOAD, "show so many bytes of each payload (40; at most 524288)"},
     {"timeout", "S", OPTION_TIMEOUT, "wait so long for replicas that are still behind (10)"},
     {"watch", "[S]", OPTION_WATCH, "again every S seconds (2)"},
     {"count", "N", OPTION_WATCH, "with --watch: so many times"},
@@ -232,8 +232,8 @@ static int take_files(options *o, unsigned allowed, int argc, char **argv)
         }
         o->files[o->file_count++] = argv[i];
     }
-    if (o->bytes > 65536) {
-        return usage(o, "--bytes", "at most 65536");
+    if (o->bytes > 524288) {
+        return usage(o, "--bytes", "at most 524288");
     }
     if ((allowed & OPTION_FILES) != 0 && o->file_count == 0) {
         return usage(o, "no file", "name at least one");

@@ -312,8 +312,9 @@ payload_kind payload_guess(const void *data, size_t size, bool cut)
 {
     lines probe = {.list = json_array()};
     const uint8_t *rest;
-    bool points = probe.list != NULL && size > 0 && !cut &&
-                  daemon_lines(&probe, data, size, &rest) == AB_OK && json_array_size(probe.list) > 0;
+    int code = probe.list != NULL && size > 0 ? daemon_lines(&probe, data, size, &rest) : AB_ENOTFOUND;
+    bool whole = code == AB_OK || (cut && code == AB_ECORRUPT); /* as far as it is there */
+    bool points = whole && json_array_size(probe.list) > 0;
     json_decref(probe.list);
     return points ? PAYLOAD_LINE : text_strange(data, size) <= size / 4 ? PAYLOAD_TEXT : PAYLOAD_RAW;
 }

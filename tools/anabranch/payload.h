@@ -18,7 +18,7 @@ typedef enum payload_kind {
 /* "auto", "raw", "text", "msgpack", "line". @return false: none of these */
 bool payload_kind_read(const char *name, payload_kind *kind);
 
-/* Which of the others PAYLOAD_AUTO is for these bytes: line protocol only where every byte of it fits. */
+/* Which of the others PAYLOAD_AUTO is for these bytes: line protocol only where all that is there fits. */
 payload_kind payload_guess(const void *data, size_t size, bool cut);
 
 /* The payload as a list of strings, a line each, harmless on a terminal: strange bytes are \xNN. `cut`: there is more than
