@@ -106,6 +106,9 @@ static void do_trim(ab_group *group, ab_mark upto)
 
 static void do_report(ab_group *group, const ab_action *action)
 {
+    if (action->code == AB_ECORRUPT) {
+        atomic_fetch_add(&group->node->counters.damage_reports, 1);
+    }
     char peer[32] = "";
     if (action->peer != 0) {
         snprintf(peer, sizeof peer, ", peer %u", action->peer);

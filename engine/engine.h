@@ -261,7 +261,7 @@ typedef struct ab_backend_entry {
 typedef struct ab_counters {
     atomic_ullong commits, commit_failures, commit_ns, blocks_logged, entries_logged, bytes_logged;
     atomic_ullong writes_refused, blocks_received, blocks_sent, cold_reads, damaged_blocks, trimmed_blocks;
-    atomic_ullong checkpoints, apply_retries, protocol_errors, refused_blocks;
+    atomic_ullong checkpoints, apply_retries, protocol_errors, refused_blocks, damage_reports;
 } ab_counters;
 
 /** Which store a peer was last seen with. Only the peer's dispatcher looks at it. */

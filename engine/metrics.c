@@ -22,6 +22,8 @@ static const counter_name COUNTERS[] = {
     {"log_cold_reads_total", "Blocks read back from disk.", offsetof(ab_counters, cold_reads)},
     {"log_damaged_blocks_total", "Reads of the log that met a damaged block.",
      offsetof(ab_counters, damaged_blocks)},
+    {"damage_reports_total", "Damaged, refused or lost blocks that groups reported.",
+     offsetof(ab_counters, damage_reports)},
     {"log_refused_blocks_total", "Blocks that the log would not take.",
      offsetof(ab_counters, refused_blocks)},
     {"writes_refused_total", "Calls to write that were refused.", offsetof(ab_counters, writes_refused)},

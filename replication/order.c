@@ -212,6 +212,19 @@ void ab_order_cut(ab_order_stream *stream, uint64_t last, uint64_t last_hash)
     stream->last_hash = last_hash;
 }
 
+bool ab_order_pass(ab_order_stream *stream, uint64_t first, uint64_t last)
+{
+    if (stream->given != stream->applied || stream->given + 1 < first || last > stream->durable) {
+        return false;
+    }
+    if (last > stream->given) {
+        stream->given = stream->applied = last;
+        drop_held(stream);
+        stream->load_again = stream->load_at == 0 ? 0 : stream->load_again;
+    }
+    return true;
+}
+
 void ab_order_take_back(ab_order *order)
 {
     free(order->ring);

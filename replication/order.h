@@ -49,6 +49,7 @@ typedef struct ab_order_stream {
     uint64_t applied;
     uint64_t checkpointed;
     uint64_t bad_first;  /* lowest damaged range, 0: none; not given beyond it */
+    uint64_t bad_last;   /* ... and its end, where it is to be skipped */
     uint64_t bad_told;   /* the damaged range that was reported last */
     uint64_t ended;      /* nothing of it exists beyond, or ever will; AB_NEVER: it goes on */
     uint64_t load_at;    /* an AB_ACT_LOAD from here is under way; 0: none */
@@ -115,8 +116,13 @@ void ab_order_logged(ab_order_stream *stream, const ab_block_info *block);
 /** The log took back what it had announced beyond `last`, which was not durable. */
 void ab_order_cut(ab_order_stream *stream, uint64_t last, uint64_t last_hash);
 
+/** Goes on after first ... last, which nobody has any more, once the state machine has all before it.
+ *  @return false: not yet */
+bool ab_order_pass(ab_order_stream *stream, uint64_t first, uint64_t last);
+
 /** The driver let go of all blocks that were given and are not applied: they will be given again. */
 void ab_order_take_back(ab_order *order);
+
 /** The stream has another history beyond `index` from now on, where `hash` ends it: what was known of it beyond, and what
  * the state machine had of it, counts no more. Nothing of it may be with the state machine or asked for. */
 void ab_order_rewind(ab_order_stream *stream, uint64_t index, uint64_t hash);

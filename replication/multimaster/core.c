@@ -314,7 +314,8 @@ static void peer_down(ab_mm *mm, ab_mm_peer *peer)
 }
 
 /* A message about one stream that is known here. */
-static void take_about(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream, const ab_mm_message *message)
+static void take_about(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream, const ab_mm_message *message,
+                       uint64_t now)
 {
     if (message->kind == AB_MM_HISTORY) {
         ab_mm_take_history(mm, peer, stream, message);
@@ -326,6 +327,8 @@ static void take_about(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream, const 
         ab_mm_take_expect(peer, stream, message->first);
     } else if (message->kind == AB_MM_TRIMMED) {
         ab_mm_take_trimmed(peer, stream, message->first);
+    } else if (message->kind == AB_MM_LACK) {
+        ab_mm_take_lack(peer, stream, message->first, now);
     } else if (message->last == stream->rewound) {
         ab_mm_diverge(mm, peer, stream, message->first, false);
     }
@@ -350,7 +353,7 @@ static int take_message(ab_mm *mm, ab_mm_peer *peer, ab_bytes bytes, uint64_t no
     }
     ab_mm_stream *stream = ab_mm_find(mm, message.stream);
     if (stream != NULL) {
-        take_about(mm, peer, stream, &message);
+        take_about(mm, peer, stream, &message, now);
     }
     return AB_OK;
 }

@@ -52,9 +52,10 @@ static int start_new(ab_mm *mm, ab_actions *actions)
     mm->seen_epoch = epoch;
     mm->new_epoch = false;
     ab_marks_clear(&mm->carried);
-    const char *why = left->refused != AB_OK
-                          ? "the log refuses more of our stream: new writes go to a new one"
-                          : "peers know more of our writes than our log: new writes go to a new stream";
+    const char *why =
+        left->refused != AB_OK ? "the log refuses more of our stream: new writes go to a new one"
+        : ab_mm_has_lost(left) ? "a block of our stream is lost that not all have: new writes go to a new one"
+                               : "peers know more of our writes than our log: new writes go to a new stream";
     (void)ab_mm_report(AB_LOG_WARN, left->refused, (ab_mark){stream->o.stream, 0}, 0, why, actions);
     return AB_OK;
 }

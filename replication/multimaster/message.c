@@ -436,6 +436,7 @@ static int check(const ab_mm_message *message, uint32_t seen)
     case AB_MM_TRIMMED:
     case AB_MM_DIVERGED:
     case AB_MM_HISTORY:
+    case AB_MM_LACK:
         break;
     case AB_MM_POINTS:
         if (message->point_count == 0) {

@@ -23,7 +23,8 @@ typedef enum ab_mm_kind {
                            which history it is (as `rewound` of a HAVE) */
     AB_MM_HISTORY = 6, /* where do your blocks of the stream end, from `first` on? `last` as above */
     AB_MM_POINTS =
-        7 /* the answer: ends of consecutive blocks and their hashes; `first`, `last` of the question */
+        7, /* the answer: ends of consecutive blocks and their hashes; `first`, `last` of the question */
+    AB_MM_LACK = 8 /* the answer to FETCH where the block at `first` is damaged here, too */
 } ab_mm_kind;
 
 /** Flags of a HAVE. */

@@ -27,12 +27,15 @@ typedef struct ab_mm_want {
     uint64_t expected; /* repair: hash that the block must have, if `expected_known` */
     uint64_t at;       /* ask then; AB_NEVER: when a peer turns up */
     uint64_t trimmed;  /* peers (bits) that do not have it any more */
+    uint64_t lacked;   /* peers (bits) that cannot read it, either */
+    uint64_t lost_at;  /* nobody can give it: it counts as lost then; 0: not so */
     uint32_t wait_ms;
     uint32_t asked; /* position of the peer that was asked last */
     bool repair;
     bool expected_known;
     bool putting; /* AB_ACT_REPAIR is under way */
     bool told;    /* the operator */
+    bool lost;    /* repair: nobody has it any more, the operator was told */
 } ab_mm_want;
 
 /** A part of a stream that is logged again in another one, the copy: the stream's history changes, or has changed. */
@@ -127,7 +130,8 @@ typedef struct ab_mm_sync {
     uint64_t expected; /* the last EXPECT that was obeyed, since the last progress */
     uint64_t once;     /* a single block that was asked for, by its first index; 0: none */
     uint64_t once_last;
-    uint64_t bytes; /* in flight */
+    uint64_t once_lacks; /* `once` cannot be read here: to be told; 0: no */
+    uint64_t bytes;      /* in flight */
     uint64_t retry_at;
     uint64_t hold_at; /* outstanding: its end is given up then; else: do not send before */
     uint32_t blocks;  /* in flight */
@@ -316,6 +320,7 @@ bool ab_mm_may_show(const ab_mm *mm, const ab_mm_stream *stream);
 int ab_mm_want_tail(ab_mm *mm, ab_mm_stream *stream, uint64_t upto, uint64_t now);
 int ab_mm_bad(ab_mm *mm, ab_mm_stream *stream, const ab_event *event, uint64_t now, ab_actions *actions);
 bool ab_mm_repair_refused(ab_mm *mm, ab_mm_stream *stream, const ab_block_info *block, uint64_t now);
+void ab_mm_set_limit(ab_mm_stream *stream);
 void ab_mm_set_limits(ab_mm *mm); /* after the state machine gave blocks back */
 void ab_mm_repaired(ab_mm *mm, ab_mm_stream *stream, const ab_block_info *block);
 int ab_mm_repair_with(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream, const ab_event *event,
@@ -331,6 +336,12 @@ uint64_t ab_mm_want_deadline(const ab_mm_stream *stream);
 bool ab_mm_damaged(const ab_mm_stream *stream);
 bool ab_mm_wants_starve(const ab_mm *mm);
 void ab_mm_wants_free(ab_mm_stream *stream);
+
+/* lost.c: what nobody has any more */
+void ab_mm_take_lack(const ab_mm_peer *peer, ab_mm_stream *stream, uint64_t first, uint64_t now);
+int ab_mm_pump_lost(ab_mm *mm, ab_mm_stream *stream, uint64_t now, ab_actions *actions);
+bool ab_mm_next_is_lost(const ab_mm_stream *stream, const ab_mm_want *want);
+bool ab_mm_has_lost(const ab_mm_stream *stream);
 
 /* trim.c */
 uint64_t ab_mm_safe(const ab_mm *mm, const ab_mm_stream *stream);

@@ -42,7 +42,7 @@ bool ab_mm_damaged(const ab_mm_stream *stream)
 }
 
 /* The state machine gets nothing from the lowest damaged block on that it does not have already. */
-static void set_limit(ab_mm_stream *stream)
+void ab_mm_set_limit(ab_mm_stream *stream)
 {
     stream->o.bad_first = 0;
     for (const ab_mm_want *want = stream->wants; want != NULL; want = want->next) {
@@ -56,7 +56,7 @@ static void set_limit(ab_mm_stream *stream)
 void ab_mm_set_limits(ab_mm *mm)
 {
     for (uint32_t i = 0; i < mm->order.count; i++) {
-        set_limit(ab_mm_at(mm, i));
+        ab_mm_set_limit(ab_mm_at(mm, i));
     }
 }
 
@@ -95,7 +95,7 @@ int ab_mm_bad(ab_mm *mm, ab_mm_stream *stream, const ab_event *event, uint64_t n
         return AB_ENOMEM;
     }
     want->repair = true;
-    set_limit(stream);
+    ab_mm_set_limit(stream);
     return AB_OK;
 }
 
@@ -119,6 +119,9 @@ static bool is_wanted(const ab_mm_stream *stream, const ab_mm_want *want, const 
     }
     if (want->expected_known) {
         return block->hash == want->expected;
+    }
+    if (ab_mm_next_is_lost(stream, want)) {
+        return true; /* the log looks at the block before it */
     }
     /* The end of the log, and its record of the hash may be damaged with it: the origin knows. */
     bool end = block->last == stream->o.last && block->last == stream->accepted;
@@ -167,7 +170,7 @@ static void drop_want(ab_mm_stream *stream, ab_mm_want **link)
     ab_mm_want *want = *link;
     *link = want->next;
     free(want);
-    set_limit(stream);
+    ab_mm_set_limit(stream);
 }
 
 void ab_mm_repaired(ab_mm *mm, ab_mm_stream *stream, const ab_block_info *block)
@@ -241,6 +244,7 @@ void ab_mm_wants_wake(ab_mm *mm, const ab_mm_peer *peer, bool new_link, uint64_t
     for (uint32_t i = 0; i < mm->order.count; i++) {
         for (ab_mm_want *want = ab_mm_at(mm, i)->wants; want != NULL; want = want->next) {
             want->trimmed &= new_link ? ~ab_mm_bit(peer) : UINT64_MAX;
+            want->lacked &= new_link ? ~ab_mm_bit(peer) : UINT64_MAX;
             want->at = want->at == AB_NEVER ? now : want->at;
         }
     }
@@ -257,7 +261,7 @@ bool ab_mm_wants_starve(const ab_mm *mm)
     }
     for (uint32_t i = 0; up && i < mm->order.count; i++) {
         for (const ab_mm_want *want = ab_mm_at(mm, i)->wants; want != NULL; want = want->next) {
-            if (want->at == AB_NEVER) {
+            if (want->at == AB_NEVER && !want->lost) {
                 return true;
             }
         }
@@ -299,7 +303,7 @@ static ab_mm_peer *choose_peer(const ab_mm *mm, const ab_mm_stream *stream, ab_m
         uint64_t has = ab_marks_get(&peer->marks, stream->o.stream);
         uint64_t pending = ab_marks_get(&peer->pending, stream->o.stream);
         has = pending > has ? pending : has;
-        uint64_t out = want->trimmed | stream->diverged | stream->behind;
+        uint64_t out = want->trimmed | want->lacked | stream->diverged | stream->behind;
         if (peer->up && peer->full && has >= need && (out & ab_mm_bit(peer)) == 0) {
             want->asked = position;
             return peer;
@@ -353,7 +357,8 @@ static int ask(ab_mm *mm, ab_mm_stream *stream, ab_mm_want *want, uint64_t now, 
     if (now < want->at || want->putting || (!want->repair && stream->sealed > stream->o.last)) {
         return AB_OK;
     }
-    if (want->repair && !want->expected_known && want->last < stream->o.last) {
+    if (want->repair && !want->expected_known && want->last < stream->o.last &&
+        !ab_mm_next_is_lost(stream, want)) {
         ab_mm_probe(stream, want->last + 1); /* what comes before its hash is known could not be judged */
         want->at = now + ab_mm_jitter(mm, want->wait_ms);
         return AB_OK;
@@ -397,6 +402,10 @@ static int pump_stream(ab_mm *mm, ab_mm_stream *stream, uint64_t now, ab_actions
         }
         link = &(*link)->next;
     }
+    int code = ab_mm_pump_lost(mm, stream, now, actions);
+    if (code != AB_OK) {
+        return code;
+    }
     return probe(stream, now, actions);
 }
 
@@ -413,6 +422,9 @@ uint64_t ab_mm_want_deadline(const ab_mm_stream *stream)
 {
     uint64_t deadline = stream->probe != 0 ? stream->probe_again : AB_NEVER;
     for (const ab_mm_want *want = stream->wants; want != NULL; want = want->next) {
+        if (want->lost_at != 0 && !want->lost && want->lost_at < deadline) {
+            deadline = want->lost_at;
+        }
         bool waits = want->putting || (!want->repair && stream->sealed > stream->o.last);
         if (!waits && want->at < deadline) {
             deadline = want->at;

@@ -155,8 +155,8 @@ void ab_mm_sync_tidy(ab_mm_peer *peer)
 {
     for (uint32_t i = peer->sync_count; i-- > 0;) {
         ab_mm_sync *sync = &peer->syncs[i];
-        bool busy =
-            sync->outstanding || sync->once != 0 || sync->once_gone || sync->mark < sync->stream->o.last;
+        bool busy = sync->outstanding || sync->once != 0 || sync->once_gone || sync->once_lacks != 0 ||
+                    sync->mark < sync->stream->o.last;
         if (!busy && sync->limit == AB_NEVER) {
             remove_sync(peer, sync);
         }
@@ -176,6 +176,10 @@ static void sent_once(ab_mm *mm, ab_mm_sync *sync, const ab_event *event, uint64
         return;
     }
     sync->once_gone = event->code == AB_ETRIMMED;
+    if (event->code == AB_ECORRUPT) {
+        sync->once_lacks = sync->once;
+        ab_mm_probe(sync->stream, sync->once); /* finds the range, and with it our own repair */
+    }
     /* Damaged here too, or gone: the peer asks others, and again. */
     sync->once = event->blocks_sent > 0 && event->mark.index < sync->once_last ? event->mark.index + 1 : 0;
 }
@@ -314,6 +318,12 @@ static int tell_trimmed(ab_mm_peer *peer, ab_mm_sync *sync, ab_actions *actions)
     int code = sync->once_gone ? send_trimmed(peer, sync, actions) : AB_OK;
     if (code == AB_OK) {
         sync->once_gone = false;
+    }
+    if (code == AB_OK && sync->once_lacks != 0) {
+        ab_mm_message message = {
+            .kind = AB_MM_LACK, .stream = sync->stream->o.stream, .first = sync->once_lacks};
+        code = ab_mm_send_message(&message, peer->node, actions);
+        sync->once_lacks = code == AB_OK ? 0 : sync->once_lacks;
     }
     if (code != AB_OK || sync->code != AB_ETRIMMED || sync->told) {
         return code;

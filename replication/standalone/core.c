@@ -2,7 +2,8 @@
 /* Standalone: log, apply, acknowledge. A sans-I/O core: any thread, one call at a time.
  *
  * There is nobody to ask for what is missing, so dependencies on entries that the log does not have are not waited
- * for (a log that was multimaster before may hold such), and a damaged block holds up its stream only. */
+ * for (a log that was multimaster before may hold such), and a damaged block is lost at once: it is reported, and the state
+ * machine goes on after it. */
 #include "replication/backends.h"
 #include "replication/epoch.h"
 #include "replication/frontier.h"
@@ -225,7 +226,8 @@ static int acknowledge(core *self, ab_actions *actions)
 
 static int report_damage(const ab_event *event, ab_actions *actions)
 {
-    static const char text[] = "a damaged block: no other member has it, its stream is not applied beyond it";
+    static const char text[] =
+        "a damaged block that no other member has: its entries are lost, the state machine goes on after it";
     ab_action report = {.type = AB_ACT_REPORT,
                         .severity = AB_LOG_ERROR,
                         .code = AB_ECORRUPT,
@@ -236,10 +238,10 @@ static int report_damage(const ab_event *event, ab_actions *actions)
 
 static int damaged(ab_order_stream *stream, const ab_event *event, ab_actions *actions)
 {
-    if (event->block->first == stream->bad_told || event->block->first == 0) {
+    if (event->block->first == 0) {
         return AB_OK;
     }
-    int code = report_damage(event, actions);
+    int code = event->block->first != stream->bad_told ? report_damage(event, actions) : AB_OK;
     if (code != AB_OK) {
         return code;
     }
@@ -247,6 +249,7 @@ static int damaged(ab_order_stream *stream, const ab_event *event, ab_actions *a
     bool lower = stream->bad_first == 0 || event->block->first < stream->bad_first;
     if (lower && event->block->last > stream->given) {
         stream->bad_first = event->block->first;
+        stream->bad_last = event->block->last;
     }
     return AB_OK;
 }
@@ -381,6 +384,17 @@ static int announce(core *self, ab_actions *actions)
     return code;
 }
 
+/* Another damaged block behind it is found when it is read. */
+static void skip_lost(core *self)
+{
+    for (uint32_t i = 0; i < self->order.count; i++) {
+        ab_order_stream *stream = self->order.streams[i];
+        if (stream->bad_first != 0 && ab_order_pass(stream, stream->bad_first, stream->bad_last)) {
+            stream->bad_first = 0;
+        }
+    }
+}
+
 /* Leaves the stream of which the log takes no more, for a new one that comes after it. */
 static int start_new(core *self, ab_actions *actions)
 {
@@ -424,6 +438,7 @@ static int pump(core *self, uint64_t now, ab_actions *actions)
     if (code == AB_OK) {
         code = leave_stream(self, actions);
     }
+    skip_lost(self);
     if (code == AB_OK) {
         code = ab_order_pump(&self->order, now, actions);
     }

@@ -3,7 +3,9 @@
 #include "tests/unit/core_fixture.h"
 
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const ab_stream own = {1, FIX_WALL};
 static const ab_stream other = {2, 7};
@@ -212,6 +214,141 @@ START_TEST(what_the_state_machine_let_go_of_is_given_again)
 }
 END_TEST
 
+/* What nobody has */
+
+static void lose_first(void)
+{
+    ab_block_info damaged = fix_info(other, 1, 2);
+    ab_block_info after = fix_info(other, 3, 3);
+    ab_mm_have has = have(other, 3);
+    fix_link(&f, 2);
+    fix_link(&f, 3);
+    fix_block(&f, AB_EV_BLOCK, 2, &damaged);
+    fix_block(&f, AB_EV_BLOCK, 2, &after);
+    fix_block(&f, AB_EV_LOGGED, 0, &damaged);
+    fix_block(&f, AB_EV_BAD, 0, &damaged);
+    fix_block(&f, AB_EV_LOGGED, 0, &after);
+    fix_mark(&f, AB_EV_DURABLE, other, 3);
+    ck_assert_uint_eq(fix_count(&f, AB_ACT_APPLY), 0);
+    fix_have(&f, 2, 0, &has, 1);
+    fix_have(&f, 3, 0, &has, 1);
+}
+
+static void say_lack(uint32_t peer)
+{
+    ab_mm_message message;
+    while (!fix_said(&f, peer, AB_MM_FETCH, 0, &message)) {
+        fix_timer(&f);
+    }
+    fix_message(&f, peer, &(ab_mm_message){.kind = AB_MM_LACK, .stream = other, .first = 1, .last = 2});
+}
+
+/* Lets two seconds pass. @return whether the loss was reported */
+static bool is_reported(void)
+{
+    uint64_t end = f.now + 2000 * FIX_MS;
+    while (f.backend->deadline(f.core) <= end) {
+        fix_timer(&f);
+        const ab_action *report = fix_action(&f, AB_ACT_REPORT, 0);
+        char text[256] = "";
+        if (report != NULL) {
+            snprintf(text, sizeof text, "%.*s", (int)report->data.size, (const char *)report->data.data);
+        }
+        if (strstr(text, "lost") != NULL) {
+            ck_assert_int_eq(report->code, AB_ECORRUPT);
+            return true;
+        }
+    }
+    f.now = end;
+    return false;
+}
+
+START_TEST(what_nobody_has_is_passed)
+{
+    lose_first();
+    say_lack(3);
+    ck_assert(!is_reported()); /* 2 has not said so */
+    say_lack(2);
+    ck_assert(is_reported());
+    while (fix_count(&f, AB_ACT_LOAD) == 0) {
+        fix_timer(&f);
+    }
+    ck_assert_uint_eq(fix_action(&f, AB_ACT_LOAD, 0)->mark.index, 3);
+    ab_block_info after = fix_info(other, 3, 3);
+    fix_step(&f, &(ab_event){.type = AB_EV_LOADED, .mark = {other, 3}, .blocks = &after, .block_count = 1});
+    ck_assert_uint_eq(fix_action(&f, AB_ACT_APPLY, 0)->first, 3);
+    ck_assert_int_eq(code_of(other), AB_ECORRUPT);
+    ck_assert(!is_reported());
+    /* A member comes back with its disk mended: the log gets it after all. */
+    fix_simple(&f, AB_EV_PEER_DOWN, 3);
+    fix_simple(&f, AB_EV_PEER_UP, 3);
+    ab_mm_have has = have(other, 3);
+    ab_mm_message message;
+    fix_have(&f, 3, AB_MM_FULL, &has, 1);
+    while (!fix_said(&f, 3, AB_MM_FETCH, 0, &message)) {
+        fix_timer(&f);
+    }
+    ab_block_info good = fix_info(other, 1, 2);
+    fix_block(&f, AB_EV_BLOCK, 3, &good);
+    ck_assert_uint_eq(fix_count(&f, AB_ACT_REPAIR), 1);
+    fix_block(&f, AB_EV_REPAIRED, 0, &good);
+    ck_assert_uint_eq(fix_count(&f, AB_ACT_APPLY), 0); /* its turn is over */
+    ck_assert_int_eq(code_of(other), AB_OK);
+}
+END_TEST
+
+/* A member that trimmed it has it in its state machine, and one that is not there may have it. */
+START_TEST(what_somebody_may_have_is_waited_for)
+{
+    lose_first();
+    say_lack(2);
+    fix_message(&f, 3, &(ab_mm_message){.kind = AB_MM_TRIMMED, .stream = other, .first = 2});
+    ck_assert(!is_reported());
+    fix_simple(&f, AB_EV_PEER_DOWN, 3);
+    ck_assert(!is_reported());
+    fix_simple(&f, AB_EV_PEER_UP, 3);
+    ck_assert(!is_reported());
+}
+END_TEST
+
+START_TEST(who_cannot_read_it_says_so)
+{
+    ab_mm_message message;
+    ab_mm_have has = have(own, 2);
+    write_many(1, 2);
+    fix_link(&f, 2);
+    fix_simple(&f, AB_EV_PEER_UP, 3);
+    fix_have(&f, 3, AB_MM_FULL, &has, 1);
+    fix_message(&f, 3, &(ab_mm_message){.kind = AB_MM_FETCH, .stream = own, .first = 1, .last = 1});
+    ck_assert_uint_eq(fix_action(&f, AB_ACT_SEND, 0)->peer, 3);
+    fix_sent(&f, 3, own, 0, 0, AB_ECORRUPT);
+    ck_assert(fix_said(&f, 3, AB_MM_LACK, 0, &message));
+    ck_assert_uint_eq(message.first, 1);
+    ck_assert_uint_eq(fix_action(&f, AB_ACT_LOAD, 0)->mark.index, 1); /* which leads to our own repair */
+}
+END_TEST
+
+/* A peer that lacks what is lost of our stream could never get what comes after it. */
+START_TEST(writes_leave_a_stream_that_not_all_can_follow)
+{
+    ab_mm_have has = have(own, 2);
+    write_many(1, 3);
+    fix_link(&f, 2); /* has nothing */
+    fix_simple(&f, AB_EV_PEER_UP, 3);
+    fix_have(&f, 3, AB_MM_FULL, &has, 1);
+    ab_block_info damaged = fix_info(own, 2, 2);
+    fix_block(&f, AB_EV_BAD, 0, &damaged);
+    ab_block_info after = fix_info(own, 3, 3);
+    fix_step(&f, &(ab_event){.type = AB_EV_LOADED, .mark = {own, 3}, .blocks = &after, .block_count = 1});
+    fix_message(&f, 3, &(ab_mm_message){.kind = AB_MM_LACK, .stream = own, .first = 2});
+    ck_assert_uint_eq(fix_count(&f, AB_ACT_APPEND), 0);
+    while (fix_count(&f, AB_ACT_APPEND) == 0) {
+        fix_timer(&f);
+    }
+    ck_assert_uint_eq(fix_action(&f, AB_ACT_APPEND, 0)->mark.stream.epoch, FIX_WALL + 1);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("core_damage");
@@ -222,6 +359,10 @@ int main(void)
     tcase_add_test(tc, own_writes_leave_a_refused_stream);
     tcase_add_test(tc, a_refused_repair_is_tried_again);
     tcase_add_test(tc, what_the_state_machine_let_go_of_is_given_again);
+    tcase_add_test(tc, what_nobody_has_is_passed);
+    tcase_add_test(tc, what_somebody_may_have_is_waited_for);
+    tcase_add_test(tc, who_cannot_read_it_says_so);
+    tcase_add_test(tc, writes_leave_a_stream_that_not_all_can_follow);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
