@@ -6,6 +6,7 @@ endforeach()
 ab_test(NAME test_engine_alloc SOURCES test_engine_alloc.c ${ENGINE_SUPPORT} LIBS ${ENGINE_LIBS} ALLOC TIMEOUT 400 LABELS unit)
 ab_test(NAME test_engine_chaos SOURCES test_engine_chaos.c ${ENGINE_SUPPORT} LIBS ${ENGINE_LIBS} TIMEOUT 300 LABELS unit)
 ab_test(NAME test_engine_fold SOURCES test_engine_fold.c ${ENGINE_SUPPORT} LIBS ${ENGINE_LIBS} TIMEOUT 300 LABELS unit)
+ab_test(NAME test_engine_rollback SOURCES test_engine_rollback.c ${ENGINE_SUPPORT} LIBS ${ENGINE_LIBS} TIMEOUT 300 LABELS unit)
 ab_test(NAME test_quarantine SOURCES test_quarantine.c ${ENGINE_SUPPORT} LIBS ${ENGINE_LIBS} ALLOC LABELS unit)
 # The log's own calls go through the test, which refuses some of them.
 ab_test(NAME test_engine_refused SOURCES test_engine_refused.c ${ENGINE_SUPPORT} LIBS ${ENGINE_LIBS} LABELS unit)
