@@ -201,6 +201,10 @@ typedef struct ab_mm {
     bool causal;
 } ab_mm;
 
+/* open.c */
+int ab_mm_create(const ab_core_init *init, void **core);
+void ab_mm_destroy(void *core);
+
 /* core.c */
 ab_mm_peer *ab_mm_peer_of(ab_mm *mm, uint32_t node);
 ab_mm_stream *ab_mm_find(const ab_mm *mm, ab_stream stream);
