@@ -208,7 +208,7 @@ START_TEST(names_with_markup)
 {
     static const double x[] = {0, 1};
     static const double y[] = {1, 2};
-    const plot_series series[] = {{"<script>&\"x\"", x, y, 2}};
+    const plot_series series[] = {{"<script>&\"x\"", x, y, 2, 0}};
     const plot_line_chart chart = {.frame = {.id = "a", .title = "</title><b>"},
                                    .x = {.label = "<x>"},
                                    .y = {.label = "<y>"},
@@ -251,7 +251,7 @@ START_TEST(gaps_and_points)
 {
     static const double x[] = {0, 1, 2, 3, 4, 5};
     static const double y[] = {1, 2, NAN, 3, NAN, -1};
-    const plot_series series[] = {{"gaps", x, y, 6}, {"one", x, y, 1}, {"none", x, y, 0}};
+    const plot_series series[] = {{"gaps", x, y, 6, 0}, {"one", x, y, 1, 0}, {"none", x, y, 0, 0}};
     plot_line_chart chart = {.frame = {.id = "g", .title = "Gaps"}, .series = series, .series_count = 3};
     char path[256];
     char *text = lines_of(&chart);
@@ -269,6 +269,19 @@ START_TEST(gaps_and_points)
     text = lines_of(&chart);
     path_of(text, 0, path, sizeof path);
     ck_assert_uint_eq(times(path, "M"), 2);
+    free(text);
+}
+END_TEST
+
+START_TEST(colours_of_lines)
+{
+    static const double x[] = {0, 1};
+    const plot_series series[] = {{.name = "third", .x = x, .y = x, .count = 2, .colour = 3},
+                                  {.name = "by place", .x = x, .y = x, .count = 2}};
+    const plot_line_chart chart = {.frame = {.id = "c", .title = ""}, .series = series, .series_count = 2};
+    char *text = lines_of(&chart);
+    ck_assert_uint_eq(times(text, "\"line c2\""), 2); /* in the legend and as a line */
+    ck_assert_uint_eq(times(text, "\"line c1\""), 2);
     free(text);
 }
 END_TEST
@@ -297,7 +310,7 @@ START_TEST(many_points)
         y[i] = i % 7;
     }
     y[77777] = 1000;
-    const plot_series series[] = {{"many", x, y, COUNT}};
+    const plot_series series[] = {{"many", x, y, COUNT, 0}};
     const plot_line_chart chart = {
         .frame = {.id = "m", .title = "Many"}, .series = series, .series_count = 1};
     char *text = lines_of(&chart);
@@ -385,13 +398,14 @@ static int write_samples(const char *folder)
         y[2][i] = 300e-6 * exp(fabs(sin(i / 9.0)) * 6);
     }
     char path[512];
-    const plot_series rates[] = {{"node 1", x, y[0], COUNT}, {"node 2, with a longer name", x, y[1], COUNT}};
+    const plot_series rates[] = {{"node 1", x, y[0], COUNT, 0},
+                                 {"node 2, with a longer name", x, y[1], COUNT, 0}};
     const plot_line_chart rate = {.frame = {.id = "rate", .title = "Entries logged", .standalone = true},
                                   .x = {.unit = PLOT_ELAPSED, .label = "time"},
                                   .y = {.label = "entries/s"},
                                   .series = rates,
                                   .series_count = 2};
-    const plot_series delays[] = {{"p99", x, y[2], COUNT}};
+    const plot_series delays[] = {{"p99", x, y[2], COUNT, 0}};
     const plot_line_chart delay = {.frame = {.id = "delay", .title = "Latency", .standalone = true},
                                    .x = {.unit = PLOT_ELAPSED, .label = "time"},
                                    .y = {.unit = PLOT_SECONDS, .log = true},
@@ -435,6 +449,7 @@ int main(int argc, char **argv)
     tcase_add_test(tests, escaping);
     tcase_add_test(tests, names_with_markup);
     tcase_add_test(tests, gaps_and_points);
+    tcase_add_test(tests, colours_of_lines);
     tcase_add_test(tests, nothing_at_all);
     tcase_add_test(tests, many_points);
     tcase_add_test(tests, grouped_bars);

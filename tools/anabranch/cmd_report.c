@@ -82,7 +82,9 @@ static void judge(report *r, const history *h, const options *o)
     for (size_t i = 0; i < h->node_count; i++) {
         judge_status(r, h->nodes[i].last.answer, o);
         judge_peers(r, h->nodes[i].last.answer, o);
-        if (h->nodes[i].missed > 0 && h->count > 1) {
+        bool there =
+            row_bool(h->nodes[i].last.answer, "running") && row_good(h->nodes[i].last.answer, "code");
+        if (there && h->nodes[i].missed > 0) {
             char name[512];
             report_name(h->nodes[i].last.answer, name, sizeof name);
             report_problem(r, "%s: gave no answer at %zu of %zu looks", name, h->nodes[i].missed, h->count);

@@ -33,7 +33,8 @@ static bool has_values(const history *h, const double *values)
     return false;
 }
 
-static void add_line(drawing *d, const double *values, const char *name)
+/* What has no values is left out, and the others keep their colours: a node has one in all plots. */
+static void add_line(drawing *d, const double *values, const char *name, size_t colour)
 {
     if (!has_values(d->h, values)) {
         return;
@@ -43,8 +44,8 @@ static void add_line(drawing *d, const double *values, const char *name)
         return;
     }
     snprintf(d->names[d->count], NAME_MAX, "%s", name);
-    d->series[d->count] =
-        (plot_series){.name = d->names[d->count], .x = d->h->at, .y = values, .count = d->h->count};
+    d->series[d->count] = (plot_series){
+        .name = d->names[d->count], .x = d->h->at, .y = values, .count = d->h->count, .colour = colour + 1};
     d->count++;
 }
 
@@ -53,19 +54,20 @@ static void add_figure(drawing *d, figure f)
     for (size_t i = 0; i < d->h->node_count; i++) {
         char name[NAME_MAX];
         page_node_name(&d->h->nodes[i], name, sizeof name);
-        add_line(d, d->h->nodes[i].figures[f], name);
+        add_line(d, d->h->nodes[i].figures[f], name, i);
     }
 }
 
 static void add_lags(drawing *d, bool seconds)
 {
+    size_t colour = 0;
     for (size_t i = 0; i < d->h->node_count; i++) {
         const history_node *n = &d->h->nodes[i];
         for (size_t k = 0; k < n->peer_count; k++) {
             char name[NAME_MAX];
             snprintf(name, sizeof name, "%" PRIu32 " \xe2\x86\x92 %" PRIu32, n->last.node_id,
                      n->peers[k].peer);
-            add_line(d, seconds ? n->peers[k].lag_seconds : n->peers[k].lag_entries, name);
+            add_line(d, seconds ? n->peers[k].lag_seconds : n->peers[k].lag_entries, name, colour++);
         }
     }
 }

@@ -29,6 +29,7 @@ typedef struct plot_series {
     const double *x; /* ascending */
     const double *y;
     size_t count;
+    size_t colour; /* 0: by its place among the series; else the one that place `colour` - 1 would have */
 } plot_series;
 
 /* Size 0: 400 x 250, which is readable on a phone as it is. */

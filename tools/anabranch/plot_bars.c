@@ -91,7 +91,7 @@ static void category_name(const plot_bar_chart *chart, const plot_paper *p, size
 bool plot_bars(const plot_bar_chart *chart, FILE *out)
 {
     plot_paper p = {0};
-    plot_legend legend = {series_name, chart, chart->series_count > 1 ? chart->series_count : 0};
+    plot_legend legend = {series_name, NULL, chart, chart->series_count > 1 ? chart->series_count : 0};
     range(chart, &p);
     plot_begin(&p, out, &chart->frame, &chart->y, &legend);
     double room = (p.right - p.left) / (double)(chart->category_count > 0 ? chart->category_count : 1);

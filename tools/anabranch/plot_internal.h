@@ -32,6 +32,7 @@ typedef struct plot_paper {
 
 typedef struct plot_legend {
     const char *(*name)(const void *chart, size_t index);
+    size_t (*colour)(const void *chart, size_t index); /* NULL: as the index */
     const void *chart;
     size_t count;
 } plot_legend;
@@ -47,8 +48,8 @@ void plot_range(const plot_axis *axis, double least, double greatest, plot_scale
 /* <svg>, title, legend, the y axis with its lines across. p->y has its range; the rest is filled in. */
 void plot_begin(plot_paper *p, FILE *out, const plot_frame *frame, const plot_axis *y,
                 const plot_legend *legend);
-/* The class names of series `index`. */
-void plot_class(FILE *out, const char *kind, size_t index);
+/* The class names of what has colour `colour`, from 0. */
+void plot_class(FILE *out, const char *kind, size_t colour);
 bool plot_end(plot_paper *p);
 
 #endif

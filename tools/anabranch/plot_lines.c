@@ -11,6 +11,12 @@ static const char *series_name(const void *chart, size_t index)
     return ((const plot_line_chart *)chart)->series[index].name;
 }
 
+static size_t series_colour(const void *chart, size_t index)
+{
+    size_t colour = ((const plot_line_chart *)chart)->series[index].colour;
+    return colour > 0 ? colour - 1 : index;
+}
+
 static void take(const plot_axis *axis, double value, double *least, double *greatest)
 {
     if (isfinite(value) && (!axis->log || value > 0)) {
@@ -115,11 +121,11 @@ static void lift(pen *n)
     n->run = 0;
 }
 
-static void draw(const plot_paper *p, const plot_series *s, size_t index)
+static void draw(const plot_paper *p, const plot_series *s, size_t colour)
 {
     pen n = {.p = p, .column = -1};
     fputs("<path ", p->out);
-    plot_class(p->out, "line", index);
+    plot_class(p->out, "line", colour);
     fputs(" stroke-linecap=\"round\" d=\"", p->out);
     for (size_t i = 0; i < s->count; i++) {
         if (!plot_fits(&p->x, s->x[i]) || !plot_fits(&p->y, s->y[i])) {
@@ -171,7 +177,7 @@ static void describe(const plot_line_chart *chart, FILE *out)
 bool plot_lines(const plot_line_chart *chart, FILE *out)
 {
     plot_paper p = {0};
-    plot_legend legend = {series_name, chart, chart->series_count};
+    plot_legend legend = {series_name, series_colour, chart, chart->series_count};
     ranges(chart, &p);
     plot_begin(&p, out, &chart->frame, &chart->y, &legend);
     describe(chart, out);
@@ -179,7 +185,7 @@ bool plot_lines(const plot_line_chart *chart, FILE *out)
     p.x.at_high = p.right;
     x_axis(chart, &p);
     for (size_t i = 0; i < chart->series_count; i++) {
-        draw(&p, &chart->series[i], i);
+        draw(&p, &chart->series[i], series_colour(chart, i));
     }
     return plot_end(&p);
 }

@@ -103,10 +103,10 @@ void plot_range(const plot_axis *axis, double least, double greatest, plot_scale
     }
 }
 
-void plot_class(FILE *out, const char *kind, size_t index)
+void plot_class(FILE *out, const char *kind, size_t colour)
 {
-    fprintf(out, "class=\"%s c%zu%s\"", kind, index % PLOT_COLOURS,
-            index / PLOT_COLOURS % 2 == 1 ? " again" : "");
+    fprintf(out, "class=\"%s c%zu%s\"", kind, colour % PLOT_COLOURS,
+            colour / PLOT_COLOURS % 2 == 1 ? " again" : "");
 }
 
 static double name_width(const char *name)
@@ -128,7 +128,7 @@ static unsigned legend_lines(const plot_legend *legend, const plot_paper *p, dou
         if (write) {
             double y = top + (lines - 1) * LINE;
             fprintf(p->out, "<path ");
-            plot_class(p->out, "line", i);
+            plot_class(p->out, "line", legend->colour != NULL ? legend->colour(legend->chart, i) : i);
             fprintf(p->out, " style=\"stroke-width:4\" d=\"M%.1f %.1fh14\"/><text x=\"%.1f\" y=\"%.1f\">", x,
                     y - 4, x + 19, y);
             markup_cut(p->out, name, NAME_MAX);
