@@ -134,7 +134,7 @@ START_TEST(looks)
 {
     static const char *const dirs[] = {".", "./", "/"};
     history h;
-    ck_assert(history_init(&h, dirs, 3, 5));
+    ck_assert(history_init(&h, dirs, 3, 6));
     ck_assert_uint_eq(h.node_count, 2); /* the first two are one */
     state = (struct made_up){.running = true, .entries = 100, .lag = 10, .confirmed = 90, .p50 = 0.25};
     ck_assert(history_look(&h, false));
@@ -169,10 +169,14 @@ START_TEST(looks)
     state.entries = 50;
     ck_assert(history_look(&h, false));
     ck_assert(n->figures[FIGURE_WRITTEN][4] > 0);
+    let_time_pass();
+    state.entries = 20; /* and once more, between two looks */
+    ck_assert(history_look(&h, false));
+    ck_assert(isnan(n->figures[FIGURE_WRITTEN][5]));
     ck_assert(history_mean(&h, n->figures[FIGURE_WRITTEN]) > 0);
     ck_assert(isnan(history_mean(&h, n->figures[FIGURE_CPU])));
     ck_assert(history_look(&h, false)); /* no room: not counted */
-    ck_assert_uint_eq(h.count, 5);
+    ck_assert_uint_eq(h.count, 6);
     history_free(&h);
 }
 END_TEST
