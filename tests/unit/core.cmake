@@ -7,4 +7,5 @@ ab_test(NAME test_core_receive SOURCES test_core_receive.c core_fixture.c LIBS $
 ab_test(NAME test_core_damage SOURCES test_core_damage.c core_fixture.c LIBS ${core_libs} LABELS unit)
 ab_test(NAME test_core_standalone SOURCES test_core_standalone.c core_fixture.c LIBS ${core_libs} LABELS unit)
 ab_test(NAME test_core_alloc SOURCES test_core_alloc.c core_fixture.c LIBS ${core_libs} LABELS unit ALLOC)
-ab_test(NAME test_core_fold SOURCES test_core_fold.c core_fixture.c LIBS ${core_libs} LABELS unit ALLOC)
+ab_test(NAME test_core_folded SOURCES test_core_folded.c fold_fixture.c core_fixture.c LIBS ${core_libs} LABELS unit)
+ab_test(NAME test_core_fold SOURCES test_core_fold.c fold_fixture.c core_fixture.c LIBS ${core_libs} LABELS unit ALLOC)
