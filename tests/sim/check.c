@@ -432,8 +432,24 @@ static void check_states_equal(world *w)
     }
 }
 
+/* Who needs a snapshot because the others trimmed or folded what it lacks was told, or they were of it. */
+static void check_told(world *w)
+{
+    for (uint32_t i = 0; i < w->k.nodes; i++) {
+        sim_node *n = &w->nodes[i];
+        for (int sid = 0; sid < w->stream_count && !n->told_trimmed; sid++) {
+            if (!w->torn[sid] && lacks_trimmed(w, n, sid)) {
+                fail(w, "node %u lacks entries of stream %u.%u that are trimmed, and nobody was told", n->id,
+                     w->streams[sid].node, w->streams[sid].epoch);
+                return;
+            }
+        }
+    }
+}
+
 void check_final(world *w)
 {
+    check_told(w);
     check_logs_equal(w);
     check_nothing_lost(w);
     check_states_equal(w);

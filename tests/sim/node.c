@@ -322,6 +322,9 @@ static void act_report(sim_node *n, const ab_action *action)
 {
     if (action->code == AB_ETRIMMED) {
         n->told_trimmed = true;
+        if (action->peer != 0) {
+            n->w->nodes[action->peer - 1].told_trimmed = true;
+        }
         n->w->apart |= n->w->torn[stream_id(n->w, action->mark.stream)];
     }
     say(n->w, "n%u reports %s: %u.%u:%llu, n%u: %.*s", n->id, word_of_code(action->code),
