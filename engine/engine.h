@@ -211,6 +211,7 @@ typedef struct ab_wal_thread {
     pthread_cond_t flush_done;
     bool paused; /* reading from the peers is stopped */
     ab_state_put *state_head, *state_tail;
+    size_t state_count;
     bool lent;         /* a writer has the turn */
     bool unfinished;   /* and left a batch whose commit failed */
     uint64_t lazy_due; /* monotonic ns at which state and trims are committed without a block; 0: none */

@@ -21,6 +21,9 @@
  * would take the disk and the processor away from the writes that somebody does wait for. After a silence, at once. */
 #define RECEIVED_NS (2 * NS_PER_MS)
 #define RECEIVED_BYTES (64u << 10) /* enough for a commit */
+/* So much small state is worth a commit: what waits costs memory, and with thousands of groups being opened it would lie
+ * between theirs and leave holes. */
+#define STATE_MANY 256u
 #define RETRY_MIN_NS (20 * NS_PER_MS)
 #define RETRY_MAX_NS (1000 * NS_PER_MS)
 
@@ -113,7 +116,8 @@ static void add_state(ab_wal_thread *self, ab_state_put *put, bool soon)
         self->state_head = put;
     }
     self->state_tail = put;
-    lazy_locked(self, soon ? 0 : LAZY_NS);
+    bool many = ++self->state_count >= STATE_MANY;
+    lazy_locked(self, soon || many ? 0 : LAZY_NS);
     pthread_mutex_unlock(&self->lock);
 }
 
@@ -272,6 +276,7 @@ static void take_state(ab_wal_thread *self, ab_batch *batch)
     }
     batch->state_tail = self->state_tail;
     self->state_head = self->state_tail = NULL;
+    self->state_count = 0;
 }
 
 static void take_trimming(ab_wal_thread *self, ab_batch *batch)
