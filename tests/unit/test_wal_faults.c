@@ -236,6 +236,54 @@ START_TEST(forgetting_is_whole)
 }
 END_TEST
 
+/* A stream is taken back with the record that says so, or neither happened, whatever call of the commit fails. */
+START_TEST(rewinding_is_whole)
+{
+    const ab_bytes key = {"core/rewind/1", 13};
+    char *dir = wt_dir_new(true);
+    ab_wal *wal;
+    bool delivered = true;
+    unsigned failures = 0;
+    ab_stream_state fork;
+    ab_stream_state state;
+    ck_assert_int_eq(ab_wal_open(dir, &options, &wal, NULL, NULL), AB_OK);
+    ck_assert_int_eq(append_blocks(wal, 2), AB_OK);
+    ck_assert(wt_stream(wal, 1, s1, &fork));
+    for (int n = 1; delivered; n++) {
+        ab_wal_op clear = {.type = AB_WAL_DEL_STATE, .group = 1, .key = key};
+        ck_assert_int_eq(ab_wal_commit(wal, &clear, 1, NULL), AB_OK);
+        ck_assert_int_eq(append_blocks(wal, 4), AB_OK);
+        ab_wal_op ops[] = {
+            {.type = AB_WAL_PUT_STATE, .group = 1, .key = key, .data = {"x", 1}},
+            {.type = AB_WAL_REWIND, .group = 1, .stream = s1, .index = fork.last, .hash = fork.last_hash}};
+        fault.calls_left = n;
+        fault.error = EIO;
+        fault.torn = _i == 1;
+        fault.for_ever = _i == 2;
+        fault.delivered = false;
+        int code = ab_wal_commit(wal, ops, 2, NULL);
+        delivered = fault.delivered;
+        no_faults();
+        if (code != AB_OK) {
+            wal = crash(wal, dir);
+            failures++;
+        }
+        void *data = NULL;
+        size_t size;
+        bool kept = ab_wal_state_get(wal, 1, key, &data, &size) == AB_OK;
+        free(data);
+        assert_whole(wal, kept ? fork.last : fork.last + 80);
+        ck_assert_int_eq(ab_wal_commit(wal, ops, 2, NULL), AB_OK); /* and once more */
+        assert_whole(wal, fork.last);
+        ck_assert(wt_stream(wal, 1, s1, &state));
+        ck_assert_uint_eq(state.last_hash, fork.last_hash);
+    }
+    ck_assert_uint_ge(failures, 2);
+    ab_wal_close(wal);
+    wt_dir_remove(dir);
+}
+END_TEST
+
 /* The environment cannot even be reopened for a while; reads say so, and all comes back. */
 START_TEST(reopening_fails_for_a_while)
 {
@@ -351,6 +399,7 @@ int main(void)
     tcase_set_timeout(tcase, 60);
     tcase_add_loop_test(tcase, every_call_fails, 0, 6);
     tcase_add_loop_test(tcase, forgetting_is_whole, 0, 3);
+    tcase_add_loop_test(tcase, rewinding_is_whole, 0, 3);
     tcase_add_test(tcase, reopening_fails_for_a_while);
     tcase_add_test(tcase, file_size_limit);
     tcase_add_test(tcase, full_disk);
