@@ -235,7 +235,8 @@ int ab_check_file(const char *path, uint64_t budget, ab_check_report *report, ab
     } else {
         report->empty = c.file_size == 0;
     }
-    report->bad_state = c.bad_state;
+    report->bad_states = c.bad_states;
+    memcpy(report->bad_name, c.bad_name, sizeof(report->bad_name));
     for (unsigned i = 0; i < DEPTH_MAX; i++) {
         free(c.level[i]);
     }

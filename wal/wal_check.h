@@ -47,10 +47,11 @@ typedef struct check {
     uint64_t pages;    /* last page + 1 */
     uint64_t file_size;
     uint64_t txnid;
-    uint8_t *seen;      /* a bit per page: reached or free; NULL: not kept */
-    uint64_t accounted; /* bits set */
-    bool headers;       /* read the headers of the blocks' overflow pages, too */
-    bool bad_state;
+    uint8_t *seen;                /* a bit per page: reached or free; NULL: not kept */
+    uint64_t accounted;           /* bits set */
+    bool headers;                 /* read the headers of the blocks' overflow pages, too */
+    unsigned bad_states;          /* values of small state that do not match their checksums */
+    char bad_name[AB_CHECK_NAME]; /* the first of them */
     db_record blocks;
     db_record state;
     bool has_blocks;

@@ -3,6 +3,7 @@
 #include "wal/wal_check.h"
 
 #include "wal/bytes.h"
+#include <stdio.h>
 #include <stdlib.h>
 
 #define NODE_HEADER 8u
@@ -284,6 +285,22 @@ static int main_node_check(check *c, const node *n)
     return ab_check_bad(c, c->pages, "root directory has an entry that is not of this log");
 }
 
+/* Keeps what the first one is called: its key may be what is damaged, so only what can be printed. */
+static void note_bad_state(check *c, const node *n)
+{
+    if (c->bad_states++ > 0) {
+        return;
+    }
+    uint64_t group = n->key_size >= 8 ? ab_get_be64(n->key) : 0;
+    int used = snprintf(c->bad_name, sizeof(c->bad_name), "group %llu, \"", (unsigned long long)group);
+    size_t at = (size_t)used;
+    for (size_t i = 8; i < n->key_size && at + 2 < sizeof(c->bad_name); i++) {
+        c->bad_name[at++] = n->key[i] > ' ' && n->key[i] < 0x7f && n->key[i] != '"' ? (char)n->key[i] : '.';
+    }
+    c->bad_name[at] = '"';
+    c->bad_name[at + 1] = '\0';
+}
+
 static int leaf_node_check(walk *w, const node *n)
 {
     check *c = w->c;
@@ -314,7 +331,7 @@ static int leaf_node_check(walk *w, const node *n)
     } else if (n->size < AB_WAL_STATE_SUM ||
                ab_get_le64(data + n->size - AB_WAL_STATE_SUM) !=
                    ab_wal_state_sum(n->key, n->key_size, data, n->size - AB_WAL_STATE_SUM)) {
-        c->bad_state = true;
+        note_bad_state(c, n);
     }
     free(owned);
     return code;

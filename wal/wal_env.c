@@ -122,9 +122,14 @@ static int check_file(ab_wal *wal, ab_check_report *report, ab_message *message)
         ab_wal_say(message, "%s: there is no log", wal->dir);
         code = AB_ENOTFOUND;
     }
-    wal->bad_state = report->bad_state;
-    if (code == AB_OK && report->bad_state && !wal->options.read_only) {
-        ab_wal_say(message, "%s: small state is damaged; restore the file, or start this node empty", path);
+    wal->bad_state = report->bad_states > 0;
+    if (code == AB_OK && wal->bad_state && !wal->options.read_only) {
+        ab_wal_say(
+            message,
+            "%s: small state is damaged: %s%s; restore the directory from a copy, or move it away and start "
+            "empty (members of multimaster groups get everything from the others); the inspector shows what "
+            "can still be read",
+            path, report->bad_name, report->bad_states > 1 ? " and more" : "");
         code = AB_ECORRUPT;
     }
     free(path);

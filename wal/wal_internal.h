@@ -132,16 +132,19 @@ int ab_wal_txn_finish(ab_wal *wal, MDB_txn *txn);
 /* wal_read.c: checks a stored block: key against header, header, checksum. */
 int ab_wal_block_check(const MDB_val *key, const MDB_val *value, ab_block_header *header);
 
+#define AB_CHECK_NAME 96u
+
 /* wal_check.c: the structure of data.mdb, read without LMDB, which trusts its pages blindly. */
 typedef struct ab_check_report {
-    bool empty;     /* no file, or nothing was ever committed */
-    bool complete;  /* every page was accounted for; else "blocks" was too large and was skipped */
-    bool bad_state; /* a value in "state" does not match its checksum */
+    bool empty;          /* no file, or nothing was ever committed */
+    bool complete;       /* every page was accounted for; else "blocks" was too large and was skipped */
+    unsigned bad_states; /* values in "state" that do not match their checksums */
+    char bad_name[AB_CHECK_NAME]; /* the first of them, in words */
     uint32_t page_size;
     uint64_t txnid;
     uint64_t last_page;
 } ab_check_report;
-/* Pages of trees that a check at open reads at most: 32 MB, some 30 ms. Beyond it "blocks" is skipped. */
+/* Pages of trees that a check at open reads at most: 128 MB, some 0.2 s. Beyond it "blocks" is skipped. */
 #define AB_CHECK_BUDGET 32768u
 /* @return AB_OK, AB_ECORRUPT, AB_EVERSION, AB_EIO, AB_ENOMEM */
 int ab_check_file(const char *path, uint64_t budget, ab_check_report *report, ab_message *message);

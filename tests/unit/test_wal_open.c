@@ -215,6 +215,32 @@ START_TEST(file_that_is_no_log_is_refused)
 }
 END_TEST
 
+/* Says which value it is, and what to do. */
+START_TEST(damaged_small_state_is_named)
+{
+    char *path = wt_path(dir, "data.mdb");
+    ab_wal *other;
+    size_t size;
+    bool found = false;
+    ck_assert_int_eq(wt_state_put(wal, 77, "some/name", "a value to be seen", 18), AB_OK);
+    ab_wal_close(wal);
+    wal = NULL;
+    uint8_t *data = wt_file_read(path, &size);
+    for (size_t i = 0; i + 18 <= size; i++) {
+        if (memcmp(data + i, "a value to be seen", 18) == 0) {
+            data[i] ^= 1;
+            found = true;
+        }
+    }
+    ck_assert(found && wt_file_write(path, data, size));
+    ck_assert_int_eq(ab_wal_open(dir, &sync_options, &other, NULL, &message), AB_ECORRUPT);
+    ck_assert_ptr_nonnull(strstr(message.text, "group 77, \"some/name\""));
+    ck_assert_ptr_nonnull(strstr(message.text, "start empty"));
+    free(data);
+    free(path);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("wal_open");
@@ -228,5 +254,6 @@ int main(void)
     tcase_add_test(tcase, open_makes_the_directory);
     tcase_add_test(tcase, unknown_format_is_refused);
     tcase_add_test(tcase, file_that_is_no_log_is_refused);
+    tcase_add_test(tcase, damaged_small_state_is_named);
     return run_suite(suite);
 }
