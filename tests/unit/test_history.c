@@ -19,8 +19,17 @@ static struct made_up {
 } state;
 
 /* In the place of source.c: rows as a node would send them. */
+static unsigned logs_opened;
+
+void source_connect(source *s, const char *data_dir)
+{
+    *s = (source){
+        .data_dir = data_dir, .fd = state.running ? 1000000 : -1, .code = state.running ? AB_OK : AB_ECLOSED};
+}
+
 void source_open(source *s, const char *data_dir)
 {
+    logs_opened += !state.running;
     *s = (source){.data_dir = data_dir, .fd = state.running ? 1000000 : -1};
 }
 
@@ -44,7 +53,9 @@ static bool give(row_fn fn, void *arg, json_t *row)
 
 int source_ask(source *s, const query *q, row_fn fn, void *arg)
 {
-    (void)s;
+    if (s->code != AB_OK) {
+        return s->code;
+    }
     bool good = give(fn, arg, json_pack("{s:s, s:i}", "type", "node", "node_id", 7));
     if (strcmp(q->command, "metrics") != 0) {
         good = good && give(fn, arg, json_pack("{s:s, s:i, s:b}", "type", "link", "peer", 2, "up", 1));
@@ -160,6 +171,7 @@ START_TEST(looks)
     ck_assert(isnan(n->peers[0].lag_entries[2]));
     ck_assert(isnan(history_catch_up(&h, 0, 2)));
     ck_assert_uint_eq(n->missed, 1);
+    ck_assert_uint_eq(logs_opened, 0); /* a look must not keep the node from starting */
 
     let_time_pass();
     state = (struct made_up){.running = true, .entries = 5}; /* it began anew */
@@ -176,6 +188,11 @@ START_TEST(looks)
     ck_assert(history_mean(&h, n->figures[FIGURE_WRITTEN]) > 0);
     ck_assert(isnan(history_mean(&h, n->figures[FIGURE_CPU])));
     ck_assert(history_look(&h, false)); /* no room: not counted */
+    state.running = false;
+    node_sample thorough;
+    ck_assert(sample_take(&thorough, ".", true));
+    ck_assert_uint_eq(logs_opened, 1);
+    sample_free(&thorough);
     ck_assert_uint_eq(h.count, 6);
     history_free(&h);
 }

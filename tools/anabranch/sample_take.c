@@ -75,7 +75,11 @@ static int ask(source *s, bool whole, json_t *answer)
 static json_t *ask_node(const char *data_dir, bool whole, double *figures)
 {
     source s;
-    source_open(&s, data_dir);
+    if (whole) {
+        source_open(&s, data_dir);
+    } else {
+        source_connect(&s, data_dir);
+    }
     json_t *answer =
         json_pack("{s:o, s:b}", "data", json_text(data_dir, strlen(data_dir)), "running", source_live(&s));
     if (answer == NULL) {
@@ -83,7 +87,7 @@ static json_t *ask_node(const char *data_dir, bool whole, double *figures)
         return NULL;
     }
     s.silence_ms = SILENCE_MS;
-    int code = source_live(&s) || whole ? ask(&s, whole, answer) : s.code;
+    int code = ask(&s, whole, answer);
     struct stat file;
     /* A socket by itself may be the end of a tunnel: its process is not the node. */
     if (source_live(&s) && code == AB_OK && stat(data_dir, &file) == 0 && S_ISDIR(file.st_mode)) {

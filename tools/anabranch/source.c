@@ -44,6 +44,16 @@ void source_open(source *s, const char *data_dir)
     }
 }
 
+void source_connect(source *s, const char *data_dir)
+{
+    *s = (source){.data_dir = data_dir, .fd = client_connect(data_dir), .silence_ms = SILENCE_MS};
+    if (s->fd < 0) {
+        s->code = AB_ECLOSED;
+        snprintf(s->message.text, sizeof s->message.text, "%s: no node answers: %s", data_dir,
+                 strerror(errno));
+    }
+}
+
 void source_close(source *s)
 {
     if (s->fd >= 0) {

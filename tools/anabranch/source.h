@@ -44,6 +44,9 @@ typedef bool (*row_fn)(void *arg, json_t *row);
 
 /* Connects to the node of `data_dir`, or opens its log read-only. Check `code`. */
 void source_open(source *s, const char *data_dir);
+/* Connects if the node runs, and never opens a log: for who looks again and again, and must not keep a node from starting
+ * by having its directory open. Where nobody answers `code` is AB_ECLOSED. */
+void source_connect(source *s, const char *data_dir);
 void source_close(source *s);
 
 bool source_live(const source *s);
