@@ -54,7 +54,8 @@ AB_API ab_group *ab_group_find(ab_node *node, uint64_t id);
 /** Result of a write. */
 typedef struct ab_write_result {
     int code;             /**< AB_OK; AB_ETIMEDOUT; AB_ECLOSED (outcome unknown); AB_ENOSPC, AB_EIO, AB_EBUSY,
-                               AB_ENOMEM (refused, nothing is stored); AB_EINTERNAL (the log will not take it) */
+                               AB_ENOMEM (refused, nothing is stored); AB_ECORRUPT, AB_EINTERNAL (the log
+                               will not take it; the next ones go to a new stream) */
     ab_write_level level; /**< highest level known to hold; AB_WRITE_DEFAULT if none */
     ab_stream stream;     /**< where it was put; zero where code says it was not, or is not known yet */
     uint64_t first;       /**< index of the first entry */
