@@ -9,8 +9,8 @@ if(TARGET anabranchd)
     endforeach()
     ab_test(NAME test_cluster SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_cluster.c
         LIBS ab_cluster anabranchd_points ab_sensor_lines TIMEOUT 600 LABELS system)
-    add_test(NAME anabranchd_docs COMMAND ${CMAKE_CURRENT_LIST_DIR}/anabranchd_docs ${CMAKE_BINARY_DIR})
-    set_tests_properties(anabranchd_docs PROPERTIES TIMEOUT 120 LABELS "system;no_asan;no_tsan")
+    add_test(NAME docs COMMAND ${CMAKE_CURRENT_LIST_DIR}/docs ${CMAKE_BINARY_DIR})
+    set_tests_properties(docs PROPERTIES TIMEOUT 180 LABELS "system;no_asan;no_tsan")
     # A program to measure with; the test is that it works.
     add_executable(http_load ${CMAKE_CURRENT_LIST_DIR}/http_load.c)
     target_link_libraries(http_load PRIVATE ab_cluster anabranchd_points PkgConfig::ZLIB ab_options)
