@@ -19,6 +19,8 @@ typedef enum ab_planted_fault {
     AB_PLANTED_NO_CHAIN,         /* a block is logged whatever the hash of the block before it */
     AB_PLANTED_FOLD_EARLY,       /* an old stream is folded as soon as it is over here */
     AB_PLANTED_FOLD_WITHOUT_ONE, /* one member does not count for folding */
+    AB_PLANTED_UNCOPIED,         /* what goes from a stream is dropped before the copy has all of it */
+    AB_PLANTED_UNTRANSLATED,     /* a stored frontier is taken as it is, whatever history it is of */
     AB_PLANTED_COUNT
 } ab_planted_fault;
 

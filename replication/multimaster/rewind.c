@@ -12,8 +12,8 @@
 #include "replication/epoch.h"
 #include "replication/multimaster/mm.h"
 
+#include "replication/planted.h"
 #include "wal/block.h"
-
 #include <stdlib.h>
 #include <string.h>
 
@@ -214,7 +214,7 @@ ab_mm_rewind *ab_mm_rewind_pending(const ab_mm *mm, const ab_mm_stream *stream)
 static bool is_of_old(const ab_mm_rewind *rewind, uint64_t index, uint64_t copied)
 {
     return rewind->done && rewind->applied > rewind->origin.fork && index > rewind->origin.fork &&
-           copied == 0;
+           copied == 0 && !ab_planted(AB_PLANTED_UNTRANSLATED);
 }
 
 int ab_mm_translate(const ab_mm *mm, ab_marks *marks)
@@ -577,7 +577,8 @@ static bool nothing_under_way(const ab_mm_stream *stream)
 /* The copy stands for all of our part, or ended before: its origin lost the rest, and with it its only other log. */
 static bool stands_for_all(const ab_mm_rewind *rewind, const ab_mm_stream *stream, const ab_mm_stream *copy)
 {
-    return copy->o.durable >= stream->o.last - rewind->origin.fork || copy->o.durable >= copy->o.ended;
+    return copy->o.durable >= stream->o.last - rewind->origin.fork || copy->o.durable >= copy->o.ended ||
+           ab_planted(AB_PLANTED_UNCOPIED);
 }
 
 static int tell_lost(const ab_mm_rewind *rewind, const ab_mm_stream *stream, const ab_mm_stream *copy,

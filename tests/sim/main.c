@@ -184,7 +184,9 @@ static const plant plants[] = {{"ack", AB_PLANTED_NONE, true},
                                {"trim", AB_PLANTED_TRIM_BEYOND, false},
                                {"chain", AB_PLANTED_NO_CHAIN, false},
                                {"early", AB_PLANTED_FOLD_EARLY, false},
-                               {"fold", AB_PLANTED_FOLD_WITHOUT_ONE, false}};
+                               {"fold", AB_PLANTED_FOLD_WITHOUT_ONE, false},
+                               {"uncopied", AB_PLANTED_UNCOPIED, false},
+                               {"untranslated", AB_PLANTED_UNTRANSLATED, false}};
 
 static int find_planted(const plant *p, uint64_t first, uint64_t seeds)
 {
@@ -193,11 +195,11 @@ static int find_planted(const plant *p, uint64_t first, uint64_t seeds)
         run_result result;
         run_seed(seed, NULL, p->ack_early, &result);
         if (!result.ok) {
-            printf("planted %-8s found with seed %" PRIu64 ": %s\n", p->name, seed, result.failure);
+            printf("planted %-12s found with seed %" PRIu64 ": %s\n", p->name, seed, result.failure);
             return 0;
         }
     }
-    printf("planted %-8s NOT found in %" PRIu64 " seeds\n", p->name, seeds);
+    printf("planted %-12s NOT found in %" PRIu64 " seeds\n", p->name, seeds);
     return 1;
 }
 
