@@ -132,6 +132,7 @@ static void rewind_stream(sim_node *n, const op *item)
              w->streams[item->sid].node, w->streams[item->sid].epoch);
     }
     note(w, F_REWOUND);
+    faults_rewound(n);
 }
 
 void disk_trim(world *w, sim_node *n, int sid, uint64_t index)

@@ -34,7 +34,7 @@ static const unsigned allowed_chance[K_COUNT] = {
     [K_ISOLATE] = 400,       [K_ONE_WAY] = 300,    [K_PARTIAL] = 300,       [K_BREAK] = 500,
     [K_SLOW_LINK] = 300,     [K_CRASH] = 600,      [K_CRASH_IN_STEP] = 500, [K_STOP] = 300,
     [K_CLOCK_FORWARD] = 300, [K_CLOCK_BACK] = 300, [K_DISK_FULL] = 250,     [K_DISK_SLOW] = 300,
-    [K_WIPE] = 80,           [K_COPY] = 700,       [K_RESTORE] = 120,       [K_ROLL_BACK] = 200,
+    [K_WIPE] = 80,           [K_COPY] = 700,       [K_RESTORE] = 120,       [K_ROLL_BACK] = 300,
     [K_BAD_BLOCK] = 250,     [K_REFUSE] = 250,     [K_SM_SLOW] = 300,       [K_SM_STUCK] = 250};
 
 static uint64_t draw(rng *r, uint64_t low, uint64_t high)
@@ -69,6 +69,9 @@ void faults_draw(knobs *k, rng *r)
     const uint32_t losses = 1u << K_WIPE | 1u << K_RESTORE | 1u << K_ROLL_BACK;
     if ((k->allowed & losses) != 0 && rng_chance(r, 750)) {
         k->checkpoints = false; /* nothing is trimmed: a lost disk is made good from the peers, not excused */
+    }
+    if ((k->allowed & 1u << K_ROLL_BACK) != 0 && !k->checkpoints) {
+        k->sm_syncs |= rng_chance(r, 600); /* else it has stored no frontier that a rewind must translate */
     }
     k->window_blocks = (uint32_t)draw(r, 1, 24);
     k->window_bytes = draw(r, 200, 20000);
@@ -332,6 +335,22 @@ static void jump(sim_node *n, bool forward)
     n->clock_offset_ms += forward ? by : -by;
 }
 
+static void plan_crash(sim_node *n, uint64_t most)
+{
+    if (n->alive && n->crash_in == 0) {
+        n->crash_in = (unsigned)rng_range(&n->w->rng, 1, most);
+        heal_after(n->w, n->position, 0, K_CRASH_IN_STEP, 300, 900);
+    }
+}
+
+/* What the state machine has stored by then is of the history that went. */
+void faults_rewound(sim_node *n)
+{
+    if (n->w->faults && (n->w->k.allowed & 1u << K_CRASH_IN_STEP) != 0 && rng_chance(&n->w->rng, 400)) {
+        plan_crash(n, 10);
+    }
+}
+
 static void node_fault(sim_node *n, kind k)
 {
     world *w = n->w;
@@ -340,10 +359,7 @@ static void node_fault(sim_node *n, kind k)
         kill_now(n, F_CRASH);
         break;
     case K_CRASH_IN_STEP:
-        if (n->alive && n->crash_in == 0) {
-            n->crash_in = (unsigned)rng_range(&w->rng, 1, 40);
-            heal_after(w, n->position, 0, k, 300, 900);
-        }
+        plan_crash(n, 40);
         break;
     case K_STOP:
         stop_in_order(n);

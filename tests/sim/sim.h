@@ -487,6 +487,8 @@ void check_forgotten(sim_node *n, int sid);
 void check_bounded(world *w);
 
 /* faults.c */
+/** The log of the node went back: it may crash soon. */
+void faults_rewound(sim_node *n);
 void faults_draw(knobs *k, rng *r);
 void faults_handle(world *w, sim_event *event);
 void faults_heal(world *w);

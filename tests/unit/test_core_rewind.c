@@ -82,8 +82,7 @@ static void open_with(const ab_stream_state *streams, size_t count, const ab_mar
 {
     ab_state_value states[8];
     for (size_t i = 0; i < disk_count; i++) {
-        states[i] =
-            (ab_state_value){{disk[i].key, disk[i].key_size}, {disk[i].value, disk[i].value_size}};
+        states[i] = (ab_state_value){{disk[i].key, disk[i].key_size}, {disk[i].value, disk[i].value_size}};
     }
     ab_core_init init = fix_init(1);
     init.tail_safe = false;
@@ -118,7 +117,8 @@ static void have(uint32_t peer, uint32_t flags, const ab_mm_have *haves, uint32_
 
 static ab_mm_have has(ab_stream stream, uint64_t upto, uint64_t hash, uint32_t rewound)
 {
-    return (ab_mm_have){.stream = stream, .durable = upto, .hash = hash, .accepted = upto, .rewound = rewound};
+    return (ab_mm_have){
+        .stream = stream, .durable = upto, .hash = hash, .accepted = upto, .rewound = rewound};
 }
 
 static void link_with(uint32_t peer, const ab_mm_have *haves, uint32_t count)
@@ -148,18 +148,17 @@ static void loaded(ab_stream stream, uint64_t first, uint64_t last)
     for (uint64_t i = first; i <= last; i++) {
         blocks[count++] = fix_info(stream, i, i);
     }
-    step(&(ab_event){
-        .type = AB_EV_LOADED, .mark = {stream, first}, .blocks = blocks, .block_count = count});
+    step(&(ab_event){.type = AB_EV_LOADED, .mark = {stream, first}, .blocks = blocks, .block_count = count});
 }
 
 /* Points from `from` to `last`; those beyond `fork` are of another history. */
-static void points(uint32_t peer, ab_stream stream, uint64_t first, uint64_t from, uint64_t last, uint64_t fork)
+static void points(uint32_t peer, ab_stream stream, uint64_t first, uint64_t from, uint64_t last,
+                   uint64_t fork)
 {
     uint8_t data[AB_MM_MESSAGE_BYTES + AB_MM_POINTS_MAX * AB_MM_POINT_BYTES];
     ab_mm_message answer = {.kind = AB_MM_POINTS, .stream = stream, .first = first};
     for (uint64_t i = from; i <= last && answer.point_count < AB_MM_POINTS_MAX; i++) {
-        answer.points[answer.point_count++] =
-            (ab_mm_point){i, hash_of(stream, i) + (i > fork ? OTHER : 0)};
+        answer.points[answer.point_count++] = (ab_mm_point){i, hash_of(stream, i) + (i > fork ? OTHER : 0)};
     }
     ab_bytes bytes = {data, ab_mm_encode_points(&answer, data)};
     step(&(ab_event){.type = AB_EV_MESSAGE, .peer = peer, .bytes = bytes});
@@ -444,7 +443,8 @@ END_TEST
 
 /* Restarts */
 
-static void restart(uint64_t old_last, ab_stream copy, uint64_t copy_last, const ab_mark *applied, size_t marks)
+static void restart(uint64_t old_last, ab_stream copy, uint64_t copy_last, const ab_mark *applied,
+                    size_t marks)
 {
     const ab_stream_state streams[] = {state_of(old, 0, old_last), state_of(copy, 0, copy_last)};
     fix_close(&f);
@@ -509,8 +509,7 @@ START_TEST(an_old_frontier_is_translated)
     ck_assert_uint_eq(fix_count(&f, AB_ACT_COPY), 0);
     ck_assert_ptr_nonnull(load_at(copy, LAST - FORK)); /* what it has not */
     ab_block_info info = copy_info(copy, LAST - FORK, FORK);
-    step(&(ab_event){
-        .type = AB_EV_LOADED, .mark = {copy, LAST - FORK}, .blocks = &info, .block_count = 1});
+    step(&(ab_event){.type = AB_EV_LOADED, .mark = {copy, LAST - FORK}, .blocks = &info, .block_count = 1});
     ck_assert_uint_eq(fix_count(&f, AB_ACT_APPLY), 1);
     ck_assert_uint_eq(fix_action(&f, AB_ACT_APPLY, 0)->first, LAST - FORK);
     done();
