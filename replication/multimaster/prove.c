@@ -46,20 +46,17 @@ static void look_for(ab_mm_stream *stream, uint64_t bit, uint64_t index, uint64_
 void ab_mm_check_point(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream, uint64_t index, uint64_t hash)
 {
     uint64_t bit = ab_mm_bit(peer);
-    if (index == 0) {
-        ab_mm_proven(stream, peer); /* it has nothing, so nothing else */
-        return;
-    }
-    uint64_t ours = hash != 0 ? ab_mm_known_hash(stream, index) : 0;
+    uint64_t ours = index > 0 && hash != 0 ? ab_mm_known_hash(stream, index) : 0;
+    /* It has nothing, so nothing else; or what was trimmed in this run, after it was proven. */
+    bool nothing_else =
+        index == 0 || (index == stream->o.base && hash != 0 && stream->o.base_hash == 0 && ours == 0);
     if (ours != 0 && ours != hash) {
         ab_mm_diverge(mm, peer, stream, index, true);
-    } else if (ours != 0) {
+    } else if (ours != 0 || nothing_else) {
         ab_mm_proven(stream, peer);
     } else if ((stream->unproven & bit) != 0 && hash != 0 && index > stream->o.base &&
                index < stream->o.last) {
         look_for(stream, bit, index, hash);
-    } else if (index == stream->o.base && hash != 0 && stream->o.base_hash == 0) {
-        ab_mm_proven(stream, peer); /* trimmed in this run, after it was proven */
     }
 }
 
