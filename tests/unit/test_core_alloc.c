@@ -253,6 +253,176 @@ START_TEST(every_failing_allocation_is_survived)
 }
 END_TEST
 
+/* A stream of ours that is taken back: what was asked of the driver and not answered yet. */
+#define GONE_LAST 5u
+#define GONE_FORK 2u
+static const ab_stream gone = {1, 100};
+
+typedef struct taking_back {
+    outcome o;
+    bool asked;
+    ab_action copy; /* type 0: none */
+    bool back;
+    bool kept;
+    ab_mark moved[2];
+    size_t moves;
+    uint64_t copied;
+    ab_stream copy_stream;
+} taking_back;
+
+static void note_rewind(const fixture *f, taking_back *t)
+{
+    ab_mm_message question;
+    t->asked |= fix_said(f, 2, AB_MM_HISTORY, 0, &question);
+    for (size_t i = 0; i < f->actions.count; i++) {
+        const ab_action *a = ab_actions_at(&f->actions, i);
+        if (a->type == AB_ACT_COPY) {
+            must(&t->o, a->mark.index == t->copied && t->kept, __LINE__); /* known on disk before it begins */
+            t->copy = *a;
+            t->copy_stream = a->mark.stream;
+        } else if (a->type == AB_ACT_REWIND) {
+            must(&t->o, !t->back && t->copied == GONE_LAST - GONE_FORK && a->data.size > 0, __LINE__);
+            t->back = true;
+        } else if (a->type == AB_ACT_FRONTIER) {
+            t->moved[t->moves++ % 2] = a->mark;
+        } else if (a->type == AB_ACT_PERSIST) {
+            t->kept |= a->key.size > 6 && memcmp(a->key.data, "rewind", 6) == 0;
+        } else {
+            must(&t->o, a->type != AB_ACT_APPLY, __LINE__);
+        }
+    }
+}
+
+static void give_rewind(fixture *f, const ab_event *event, taking_back *t)
+{
+    for (unsigned i = 0; i < 5; i++) {
+        int code = fix_step(f, event);
+        note(f, &t->o);
+        note_rewind(f, t);
+        if (code == AB_OK) {
+            return;
+        }
+        must(&t->o, code == AB_ENOMEM, __LINE__);
+    }
+    must(&t->o, false, __LINE__);
+}
+
+static void give_history(fixture *f, taking_back *t)
+{
+    uint8_t data[AB_MM_MESSAGE_BYTES + (GONE_LAST + 1) * AB_MM_POINT_BYTES];
+    ab_mm_message answer = {.kind = AB_MM_POINTS, .stream = gone, .first = 1};
+    for (uint64_t i = 0; i <= GONE_LAST; i++) {
+        uint64_t hash = i == 0 ? 0 : fix_info(gone, i, i).hash + (i > GONE_FORK);
+        answer.points[answer.point_count++] = (ab_mm_point){i, hash};
+    }
+    ab_bytes bytes = {data, ab_mm_encode_points(&answer, data)};
+    give_rewind(f, &(ab_event){.type = AB_EV_MESSAGE, .peer = 2, .bytes = bytes}, t);
+}
+
+static void give_infos(fixture *f, ab_mark from, taking_back *t)
+{
+    ab_block_info blocks[GONE_LAST];
+    size_t count = 0;
+    bool of_copy = from.stream.epoch != gone.epoch; /* an info of it could not be held */
+    must(&t->o, !of_copy || from.stream.epoch == t->copy_stream.epoch, __LINE__);
+    for (uint64_t i = from.index; i <= (of_copy ? t->copied : GONE_LAST); i++) {
+        blocks[count++] = fix_info(from.stream, i, i);
+    }
+    give_rewind(f, &(ab_event){.type = AB_EV_LOADED, .mark = from, .blocks = blocks, .block_count = count},
+                t);
+}
+
+static void give_copy(fixture *f, taking_back *t)
+{
+    ab_block_info info = fix_info(t->copy_stream, t->copied + 1, t->copied + 1);
+    info.origin = t->copy.origin;
+    t->copied++;
+    t->copy.type = (ab_action_type)0;
+    give_rewind(f, &(ab_event){.type = AB_EV_LOGGED, .block = &info}, t);
+    give_rewind(f, &(ab_event){.type = AB_EV_DURABLE, .mark = {t->copy_stream, info.last}}, t);
+}
+
+/* Answers what is asked for, and lets time pass. */
+static void answer_all(fixture *f, taking_back *t)
+{
+    for (unsigned round = 0; round < 40 && t->moves < 2; round++) {
+        if (t->asked && !t->kept) {
+            t->asked = false;
+            give_history(f, t);
+        }
+        while (t->o.load_count > 0) {
+            give_infos(f, t->o.loads[--t->o.load_count], t);
+        }
+        if (t->copy.type == AB_ACT_COPY) {
+            give_copy(f, t);
+        }
+        if (t->back) {
+            give_rewind(f, &(ab_event){.type = AB_EV_REWOUND, .mark = {gone, GONE_FORK}}, t);
+        }
+        f->now += 300 * FIX_MS;
+        give_rewind(f, &(ab_event){.type = AB_EV_TIMER}, t);
+    }
+}
+
+static bool story_of_a_rewind(taking_back *t)
+{
+    fixture f = {.backend = &ab_backend_multimaster, .now = 1000 * FIX_MS};
+    uint64_t hash = fix_info(gone, GONE_LAST, GONE_LAST).hash;
+    const ab_stream_state log = {.stream = gone, .last = GONE_LAST, .last_hash = hash};
+    const ab_mark applied = {gone, GONE_LAST};
+    const ab_mm_have theirs = {.stream = gone, .durable = GONE_LAST, .hash = hash + 1, .accepted = GONE_LAST};
+    uint8_t data[AB_MM_MESSAGE_BYTES + AB_MM_HAVE_BYTES];
+    ab_core_init init = fix_init(1);
+    init.tail_safe = false;
+    init.streams = &log;
+    init.stream_count = 1;
+    init.applied = (ab_frontier){&applied, 1};
+    memset(t, 0, sizeof *t);
+    int code = f.backend->create(&init, &f.core);
+    if (code != AB_OK) {
+        must(&t->o, code == AB_ENOMEM, __LINE__);
+        return false;
+    }
+    give_rewind(&f, &(ab_event){.type = AB_EV_START}, t);
+    give_rewind(&f, &(ab_event){.type = AB_EV_PEER_UP, .peer = 3}, t);
+    size_t size = ab_mm_encode_have_begin(AB_MM_FULL, 0, false, data);
+    give_rewind(&f, &(ab_event){.type = AB_EV_MESSAGE, .peer = 3, .bytes = {data, size}}, t);
+    give_rewind(&f, &(ab_event){.type = AB_EV_PEER_UP, .peer = 2}, t);
+    size = ab_mm_encode_have_begin(AB_MM_FULL, 1, false, data);
+    size += ab_mm_encode_have(&theirs, data + size);
+    give_rewind(&f, &(ab_event){.type = AB_EV_MESSAGE, .peer = 2, .bytes = {data, size}}, t);
+    answer_all(&f, t);
+    fix_close(&f);
+    return true;
+}
+
+START_TEST(a_rewind_survives_every_failing_allocation)
+{
+    unsigned long n = 1;
+    bool failed = true;
+    for (; failed; n++) {
+        taking_back t;
+        alloc_fail_at(n);
+        bool made = story_of_a_rewind(&t);
+        failed = alloc_fail_happened();
+        alloc_fail_at(0);
+        if (!made) {
+            continue;
+        }
+        ck_assert_msg(t.o.line == 0, "N = %lu: line %d of %s does not hold", n, t.o.line, __FILE__);
+        ck_assert_msg(t.back && t.copied == GONE_LAST - GONE_FORK, "N = %lu: copied %llu", n,
+                      (unsigned long long)t.copied);
+        ck_assert_msg(t.moves >= 2, "N = %lu: %zu moves", n, t.moves);
+        ab_mark last = t.moved[(t.moves - 1) % 2];
+        ab_mark before = t.moved[t.moves % 2];
+        ck_assert_msg(last.stream.epoch == gone.epoch && last.index == GONE_FORK, "N = %lu", n);
+        ck_assert_msg(before.stream.epoch == t.copy_stream.epoch && before.index == GONE_LAST - GONE_FORK,
+                      "N = %lu", n);
+    }
+    ck_assert_uint_gt(n, 25);
+}
+END_TEST
+
 /* Sanitizers add to every allocation. */
 static bool memory_is_exact(void)
 {
@@ -315,6 +485,7 @@ int main(void)
     TCase *tcase = tcase_create("alloc");
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, every_failing_allocation_is_survived);
+    tcase_add_test(tcase, a_rewind_survives_every_failing_allocation);
     if (memory_is_exact()) {
         tcase_add_test(tcase, an_idle_core_is_small);
     }
