@@ -258,6 +258,18 @@ void check_excused(world *w)
     }
 }
 
+/* How far a stream is to come. Of one with two histories a member that needs a snapshot may keep the one that went: what
+ * repeats it is trimmed, so it cannot let go of it. */
+static uint64_t longest_to_have(world *w, int sid)
+{
+    uint64_t last = 0;
+    for (uint32_t i = 0; i < w->k.nodes; i++) {
+        uint64_t here = disk_last(disk_stream_of(&w->nodes[i].disk, sid));
+        last = here > last && !(w->torn[sid] && w->nodes[i].excused) ? here : last;
+    }
+    return last;
+}
+
 static bool node_is_done(world *w, sim_node *n, char *why, size_t size)
 {
     if (!n->alive) {
@@ -266,7 +278,7 @@ static bool node_is_done(world *w, sim_node *n, char *why, size_t size)
     }
     for (int sid = 0; sid < w->stream_count; sid++) {
         const disk_stream *s = disk_stream_of(&n->disk, sid);
-        uint64_t most = check_longest(w, sid);
+        uint64_t most = longest_to_have(w, sid);
         ab_stream stream = w->streams[sid];
         if (w->torn[sid] && w->apart) {
             continue;
