@@ -268,7 +268,14 @@ bool ab_mm_same_history(const ab_mm_stream *stream, uint64_t index, uint64_t has
 uint64_t ab_mm_known_hash(const ab_mm_stream *stream, uint64_t index); /* 0: only the log knows */
 int ab_mm_pump_diverged(ab_mm *mm, ab_mm_peer *peer, ab_actions *actions);
 
-/* rewind.c: streams that get another history */
+/* rewind_record.c: what is kept of streams that get another history */
+ab_mm_rewind *ab_mm_rewind_of(const ab_mm *mm,
+                              ab_stream copy); /* NULL: it is no copy, or its first block is not here */
+int ab_mm_rewind_add(ab_mm *mm, const ab_mm_rewind *record, ab_mm_rewind **added);
+int ab_mm_rewind_persist(const ab_mm_rewind *rewind, ab_actions *actions);
+int ab_mm_rewind_push(const ab_mm_rewind *record, uint64_t index, uint64_t hash, ab_actions *actions);
+int ab_mm_rewind_pump_void(ab_mm_rewind *rewind, ab_actions *actions);
+void ab_mm_rewind_voided(ab_mm *mm, ab_mm_rewind *rewind);
 int ab_mm_rewinds_load(ab_mm *mm, const ab_core_init *init);
 void ab_mm_rewinds_resume(ab_mm *mm);                      /* once the streams and the epoch are known */
 void ab_mm_rewinds_recall(ab_mm *mm, ab_frontier applied); /* what the state machine itself says it has */

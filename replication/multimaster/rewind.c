@@ -14,282 +14,6 @@
 
 #include "replication/planted.h"
 #include "wal/block.h"
-#include <stdlib.h>
-#include <string.h>
-
-#define KEY_PREFIX "rewind"
-#define KEY_SIZE (sizeof KEY_PREFIX - 1 + 8)
-#define VALUE_SIZE 49u
-#define FLAG_DONE 1u
-#define FLAG_BEGUN 2u
-
-/* Records */
-
-static void put_number(uint8_t *to, uint64_t value, size_t bytes)
-{
-    for (size_t i = 0; i < bytes; i++) {
-        to[i] = (uint8_t)(value >> (8 * i));
-    }
-}
-
-static uint64_t get_number(const uint8_t *from, size_t bytes)
-{
-    uint64_t value = 0;
-    for (size_t i = bytes; i-- > 0;) {
-        value = value << 8 | from[i];
-    }
-    return value;
-}
-
-static void encode_key(const ab_mm_rewind *rewind, uint8_t key[KEY_SIZE])
-{
-    memcpy(key, KEY_PREFIX, sizeof KEY_PREFIX - 1);
-    put_number(key + KEY_SIZE - 8, rewind->stream.node, 4);
-    put_number(key + KEY_SIZE - 4, rewind->epoch, 4);
-}
-
-static void encode_value(const ab_mm_rewind *rewind, uint8_t value[VALUE_SIZE])
-{
-    put_number(value, rewind->origin.epoch, 4);
-    put_number(value + 4, rewind->origin.rewound, 4);
-    put_number(value + 8, rewind->origin.fork, 8);
-    put_number(value + 16, rewind->origin.end, 8);
-    put_number(value + 24, rewind->origin.fork_hash, 8);
-    put_number(value + 32, rewind->origin.hash, 8);
-    put_number(value + 40, rewind->applied, 8);
-    value[48] = (uint8_t)((rewind->done ? FLAG_DONE : 0) | (rewind->begun ? FLAG_BEGUN : 0));
-}
-
-static int persist(const ab_mm_rewind *rewind, ab_actions *actions)
-{
-    uint8_t key[KEY_SIZE];
-    uint8_t value[VALUE_SIZE];
-    encode_key(rewind, key);
-    encode_value(rewind, value);
-    ab_action keep = {.type = AB_ACT_PERSIST, .key = {key, sizeof key}, .data = {value, sizeof value}};
-    return ab_actions_push(actions, &keep);
-}
-
-static bool decode(const ab_state_value *state, ab_mm_rewind *rewind)
-{
-    const uint8_t *key = state->key.data;
-    const uint8_t *value = state->value.data;
-    if (state->value.size != VALUE_SIZE) {
-        return false;
-    }
-    *rewind = (ab_mm_rewind){.epoch = (uint32_t)get_number(key + KEY_SIZE - 4, 4),
-                             .applied = get_number(value + 40, 8),
-                             .done = (value[48] & FLAG_DONE) != 0,
-                             .begun = (value[48] & FLAG_BEGUN) != 0,
-                             .stored = true};
-    rewind->origin = (ab_block_origin){.epoch = (uint32_t)get_number(value, 4),
-                                       .rewound = (uint32_t)get_number(value + 4, 4),
-                                       .fork = get_number(value + 8, 8),
-                                       .end = get_number(value + 16, 8),
-                                       .fork_hash = get_number(value + 24, 8),
-                                       .hash = get_number(value + 32, 8)};
-    rewind->stream = (ab_stream){(uint32_t)get_number(key + KEY_SIZE - 8, 4), rewind->origin.epoch};
-    return rewind->stream.node != 0 && rewind->origin.epoch != 0 && rewind->epoch > rewind->origin.epoch;
-}
-
-static ab_mm_rewind *find(const ab_mm *mm, ab_stream copy)
-{
-    ab_mm_rewind *rewind = mm->rewinds;
-    while (rewind != NULL && (rewind->stream.node != copy.node || rewind->epoch != copy.epoch)) {
-        rewind = rewind->next;
-    }
-    return rewind;
-}
-
-/* Adds a record, in the order of the copies' epochs, and its two streams. */
-static int add(ab_mm *mm, const ab_mm_rewind *record, ab_mm_rewind **added)
-{
-    ab_mm_stream *stream = NULL;
-    ab_mm_stream *copy = NULL;
-    int code = ab_mm_stream_of(mm, record->stream, &stream);
-    if (code == AB_OK) {
-        code = ab_mm_stream_of(mm, (ab_stream){record->stream.node, record->epoch}, &copy);
-    }
-    ab_mm_rewind *rewind = code == AB_OK ? malloc(sizeof *rewind) : NULL;
-    if (rewind == NULL) {
-        return code == AB_OK ? AB_ENOMEM : code;
-    }
-    ab_mm_rewind **link = &mm->rewinds;
-    while (*link != NULL && (*link)->epoch < record->epoch) {
-        link = &(*link)->next;
-    }
-    *rewind = *record;
-    rewind->next = *link;
-    *link = rewind;
-    if (record->done) {
-        stream->rewound = record->epoch > stream->rewound ? record->epoch : stream->rewound;
-    } else {
-        copy->o.shut = true;
-    }
-    *added = rewind;
-    return AB_OK;
-}
-
-int ab_mm_rewinds_load(ab_mm *mm, const ab_core_init *init)
-{
-    for (size_t i = 0; i < init->state_count; i++) {
-        const ab_state_value *state = &init->state[i];
-        ab_mm_rewind record;
-        ab_mm_rewind *added = NULL;
-        if (state->key.size != KEY_SIZE || memcmp(state->key.data, KEY_PREFIX, sizeof KEY_PREFIX - 1) != 0) {
-            continue;
-        }
-        if (!decode(state, &record)) {
-            return AB_ECORRUPT;
-        }
-        bool folded =
-            ab_folds_has(&mm->order.folds, record.stream); /* its forgetting did not get to the disk */
-        int code = folded ? AB_OK : add(mm, &record, &added);
-        if (code != AB_OK) {
-            return code;
-        }
-        if (record.stream.node == mm->self && record.epoch > mm->seen_epoch) {
-            mm->seen_epoch = record.epoch;
-        }
-    }
-    return AB_OK;
-}
-
-void ab_mm_rewinds_resume(ab_mm *mm)
-{
-    for (const ab_mm_rewind *rewind = mm->rewinds; rewind != NULL; rewind = rewind->next) {
-        ab_mm_stream *stream = ab_mm_find(mm, rewind->stream);
-        if (!rewind->begun || rewind->done) {
-            continue;
-        }
-        uint64_t end = rewind->origin.end != 0 ? rewind->origin.end : stream->o.last;
-        ab_mm_find(mm, (ab_stream){mm->self, rewind->epoch})->sealed = end - rewind->origin.fork;
-        mm->new_epoch |= stream == mm->current;
-    }
-}
-
-void ab_mm_rewinds_free(ab_mm *mm)
-{
-    while (mm->rewinds != NULL) {
-        ab_mm_rewind *next = mm->rewinds->next;
-        free(mm->rewinds);
-        mm->rewinds = next;
-    }
-}
-
-int ab_mm_rewinds_drop(ab_mm *mm, ab_stream stream, ab_actions *actions)
-{
-    for (ab_mm_rewind **link = &mm->rewinds; *link != NULL;) {
-        ab_mm_rewind *rewind = *link;
-        if (ab_stream_compare(rewind->stream, stream) != 0) {
-            link = &rewind->next;
-            continue;
-        }
-        uint8_t key[KEY_SIZE];
-        encode_key(rewind, key);
-        ab_action forget = {.type = AB_ACT_PERSIST, .key = {key, sizeof key}};
-        int code = ab_actions_push(actions, &forget);
-        if (code != AB_OK) {
-            return code;
-        }
-        *link = rewind->next;
-        free(rewind);
-    }
-    return AB_OK;
-}
-
-ab_mm_rewind *ab_mm_rewind_pending(const ab_mm *mm, const ab_mm_stream *stream)
-{
-    for (ab_mm_rewind *rewind = mm->rewinds; rewind != NULL; rewind = rewind->next) {
-        bool same = ab_stream_compare(rewind->stream, stream->o.stream) == 0;
-        if (same && !rewind->done && rewind->origin.rewound == stream->rewound) {
-            return rewind;
-        }
-    }
-    return NULL;
-}
-
-/* What a state machine stored before the rewind is in the old history's terms: beyond the fork, without the copy. One that
- * had nothing beyond the fork then has stored nothing of the old history's. */
-static bool is_of_old(const ab_mm_rewind *rewind, uint64_t index, uint64_t copied)
-{
-    return rewind->done && rewind->applied > rewind->origin.fork && index > rewind->origin.fork &&
-           copied == 0 && !ab_planted(AB_PLANTED_UNTRANSLATED);
-}
-
-int ab_mm_translate(const ab_mm *mm, ab_marks *marks)
-{
-    int code = AB_OK;
-    for (const ab_mm_rewind *rewind = mm->rewinds; code == AB_OK && rewind != NULL; rewind = rewind->next) {
-        ab_stream copy = {rewind->stream.node, rewind->epoch};
-        uint64_t index = ab_marks_get(marks, rewind->stream);
-        if (!is_of_old(rewind, index, ab_marks_get(marks, copy))) {
-            continue;
-        }
-        code = ab_marks_set(marks, (ab_mark){copy, index - rewind->origin.fork});
-        if (code == AB_OK) {
-            code = ab_marks_set(marks, (ab_mark){rewind->stream, rewind->origin.fork});
-        }
-    }
-    return code;
-}
-
-/* A state machine that has, after a restart, nothing beyond the fork and nothing of the copy is given all of it again. What it
- * stores from then on may look like a frontier of the old history, so the record must stop saying that there is one: on
- * disk, before anything beyond the fork is given. */
-static void void_if_stale(ab_mm *mm, ab_mm_rewind *rewind, ab_frontier applied)
-{
-    uint64_t fork = rewind->origin.fork;
-    ab_stream copy = {rewind->stream.node, rewind->epoch};
-    if (!rewind->done || rewind->applied <= fork || ab_frontier_get(applied, copy) > 0 ||
-        ab_frontier_get(applied, rewind->stream) > fork) {
-        return;
-    }
-    rewind->voiding = true;
-    ab_mm_find(mm, rewind->stream)->o.shut = true;
-}
-
-static int pump_void(ab_mm_rewind *rewind, ab_actions *actions)
-{
-    uint8_t key[KEY_SIZE];
-    uint8_t value[VALUE_SIZE];
-    ab_mm_rewind record = *rewind;
-    record.applied = 0;
-    encode_key(&record, key);
-    encode_value(&record, value);
-    ab_action keep = {.type = AB_ACT_REWIND, /* of nothing: for its answer */
-                      .mark = {rewind->stream, AB_NEVER - 1},
-                      .key = {key, sizeof key},
-                      .data = {value, sizeof value}};
-    int code = rewind->sent ? AB_OK : ab_actions_push(actions, &keep);
-    rewind->sent |= code == AB_OK;
-    return code;
-}
-
-static void voided(ab_mm *mm, ab_mm_rewind *rewind)
-{
-    rewind->voiding = rewind->sent = false;
-    rewind->applied = 0;
-    for (const ab_mm_rewind *other = mm->rewinds; other != NULL; other = other->next) {
-        if (other->voiding && ab_stream_compare(other->stream, rewind->stream) == 0) {
-            return; /* one after the other: the answers come in order */
-        }
-    }
-    ab_mm_find(mm, rewind->stream)->o.shut = false;
-}
-
-/* After a restart: the driver counts as its state machine told it. */
-void ab_mm_rewinds_recall(ab_mm *mm, ab_frontier applied)
-{
-    for (ab_mm_rewind *rewind = mm->rewinds; rewind != NULL; rewind = rewind->next) {
-        ab_stream copy = {rewind->stream.node, rewind->epoch};
-        const ab_mm_stream *stream = ab_mm_find(mm, copy);
-        rewind->move =
-            rewind->done && ab_frontier_get(applied, copy) == 0 && stream != NULL && stream->o.applied > 0;
-        rewind->moved_to = rewind->move ? stream->o.applied : 0;
-        void_if_stale(mm, rewind, applied);
-    }
-}
 
 bool ab_mm_is_disowned(const ab_mm *mm, const ab_block_info *block)
 {
@@ -304,7 +28,7 @@ bool ab_mm_is_disowned(const ab_mm *mm, const ab_block_info *block)
 
 int ab_mm_rewind_note(ab_mm *mm, const ab_block_info *block, ab_actions *actions)
 {
-    ab_mm_rewind *rewind = find(mm, block->stream);
+    ab_mm_rewind *rewind = ab_mm_rewind_of(mm, block->stream);
     if (block->origin.epoch == 0 || block->first != 1 || rewind != NULL) {
         return AB_OK;
     }
@@ -312,8 +36,8 @@ int ab_mm_rewind_note(ab_mm *mm, const ab_block_info *block, ab_actions *actions
                            .epoch = block->stream.epoch,
                            .origin = block->origin,
                            .stored = true};
-    int code = persist(&record, actions);
-    return code == AB_OK ? add(mm, &record, &rewind) : code;
+    int code = ab_mm_rewind_persist(&record, actions);
+    return code == AB_OK ? ab_mm_rewind_add(mm, &record, &rewind) : code;
 }
 
 int ab_mm_rewind_begin(ab_mm *mm, ab_mm_stream *stream, ab_block_origin origin)
@@ -325,7 +49,7 @@ int ab_mm_rewind_begin(ab_mm *mm, ab_mm_stream *stream, ab_block_origin origin)
     record.origin.epoch = stream->o.stream.epoch;
     record.origin.rewound = stream->rewound;
     if (code == AB_OK) {
-        code = add(mm, &record, &rewind);
+        code = ab_mm_rewind_add(mm, &record, &rewind);
     }
     if (code != AB_OK) {
         return code;
@@ -425,7 +149,7 @@ void ab_mm_rewound(ab_mm *mm, ab_mm_stream *stream, uint64_t now)
             continue;
         }
         if (rewind->voiding) {
-            voided(mm, rewind);
+            ab_mm_rewind_voided(mm, rewind);
         } else {
             flip(mm, rewind, true, now);
         }
@@ -474,7 +198,7 @@ static int pump_copy(ab_mm *mm, ab_mm_rewind *rewind, ab_mm_stream *stream, uint
         copy->sealed = rewind->origin.end - rewind->origin.fork; /* what the log refused comes again */
     }
     if (!rewind->stored) {
-        int code = persist(rewind, actions);
+        int code = ab_mm_rewind_persist(rewind, actions);
         if (code != AB_OK) {
             return code;
         }
@@ -497,7 +221,7 @@ static int pump_copy(ab_mm *mm, ab_mm_rewind *rewind, ab_mm_stream *stream, uint
 
 void ab_mm_rewind_copied(ab_mm *mm, const ab_block_info *block)
 {
-    ab_mm_rewind *rewind = block->origin.epoch != 0 ? find(mm, block->stream) : NULL;
+    ab_mm_rewind *rewind = block->origin.epoch != 0 ? ab_mm_rewind_of(mm, block->stream) : NULL;
     if (rewind == NULL) {
         return;
     }
@@ -607,24 +331,15 @@ static int drop_ours(ab_mm_rewind *rewind, ab_mm_stream *stream, const ab_mm_str
         !nothing_under_way(stream)) {
         return AB_OK;
     }
-    uint8_t key[KEY_SIZE];
-    uint8_t value[VALUE_SIZE];
     uint64_t known = rewind->origin.fork + copy->o.durable;
     int code = tell_lost(rewind, stream, copy, actions);
     if (code != AB_OK) {
         return code;
     }
     rewind->applied = stream->o.applied < known ? stream->o.applied : known;
-    rewind->done = true;
-    encode_key(rewind, key);
-    encode_value(rewind, value);
-    rewind->done = false;
-    ab_action drop = {.type = AB_ACT_REWIND,
-                      .mark = {stream->o.stream, rewind->origin.fork},
-                      .hash = rewind->origin.fork_hash,
-                      .key = {key, sizeof key},
-                      .data = {value, sizeof value}};
-    code = ab_actions_push(actions, &drop);
+    ab_mm_rewind record = *rewind;
+    record.done = true;
+    code = ab_mm_rewind_push(&record, rewind->origin.fork, rewind->origin.fork_hash, actions);
     rewind->sent = code == AB_OK;
     return code;
 }
@@ -633,7 +348,7 @@ static int keep_ours(ab_mm *mm, ab_mm_rewind *rewind, uint64_t now, ab_actions *
 {
     rewind->done = true;
     rewind->applied = 0;
-    int code = persist(rewind, actions);
+    int code = ab_mm_rewind_persist(rewind, actions);
     rewind->done = false;
     if (code == AB_OK) {
         flip(mm, rewind, false, now);
@@ -646,7 +361,7 @@ static int pump_one(ab_mm *mm, ab_mm_rewind *rewind, uint64_t now, ab_actions *a
     ab_mm_stream *stream = ab_mm_find(mm, rewind->stream);
     ab_mm_stream *copy = ab_mm_find(mm, (ab_stream){rewind->stream.node, rewind->epoch});
     if (rewind->voiding) {
-        return pump_void(rewind, actions);
+        return ab_mm_rewind_pump_void(rewind, actions);
     }
     if (rewind->done || rewind->sent || rewind->origin.rewound != stream->rewound) {
         return AB_OK;
