@@ -5,8 +5,8 @@
  * waiting saves nothing, and would cost what comes after it: its stream, and all that depends on it. So the range is
  * reported as lost, stays in the stream's status, and the state machine goes on after it. Where a member has
  * trimmed it instead, that member's state machine has it for good: then we wait for its snapshot. While a member
- * is missing, it may be the one that has it. The verdict takes a pause in which all of that must stay so: what a member
- * just received it has not confirmed yet. */
+ * is missing or silent, it may be the one that has it. The verdict takes a pause in which all of that must stay so, and in
+ * which every one of them said in full what it has: what a member just received it has not confirmed yet. */
 #include "replication/multimaster/mm.h"
 
 bool ab_mm_next_is_lost(const ab_mm_stream *stream, const ab_mm_want *want)
@@ -58,6 +58,29 @@ static bool nobody_has(const ab_mm *mm, const ab_mm_stream *stream, const ab_mm_
     return true;
 }
 
+/* A mark is old news: who never had it must have said so, in full, since the question came up; who is silent may have it. */
+static bool all_said_so(const ab_mm *mm, const ab_mm_stream *stream, const ab_mm_want *want)
+{
+    for (uint32_t i = 0; i < mm->peer_count; i++) {
+        const ab_mm_peer *peer = &mm->peers[i];
+        if (((want->lacked | stream->diverged | want->said) & ab_mm_bit(peer)) == 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void wait_for_answers(ab_mm *mm, ab_mm_want *want, uint64_t now)
+{
+    want->lost_at = now + ab_mm_jitter(mm, mm->retry_max_ms);
+    for (uint32_t i = 0; i < mm->peer_count; i++) {
+        ab_mm_peer *peer = &mm->peers[i];
+        if (peer->up && (want->said & ab_mm_bit(peer)) == 0) {
+            peer->owe_full = peer->ask = true;
+        }
+    }
+}
+
 static int declare(ab_mm *mm, ab_mm_stream *stream, ab_mm_want *want, ab_actions *actions)
 {
     static const char text[] =
@@ -83,10 +106,15 @@ int ab_mm_pump_lost(ab_mm *mm, ab_mm_stream *stream, uint64_t now, ab_actions *a
         if (!nobody_has(mm, stream, want)) {
             want->lost_at = 0;
         } else if (want->lost_at == 0) {
-            want->lost_at = now + ab_mm_jitter(mm, mm->retry_max_ms);
+            want->said = 0;
+            wait_for_answers(mm, want, now);
         }
         if (!want->lost && want->lost_at != 0 && now >= want->lost_at) {
-            code = declare(mm, stream, want, actions);
+            if (all_said_so(mm, stream, want)) {
+                code = declare(mm, stream, want, actions);
+            } else {
+                wait_for_answers(mm, want, now);
+            }
         }
         if (want->lost && want->last > stream->o.given &&
             ab_order_pass(&stream->o, want->first, want->last)) {

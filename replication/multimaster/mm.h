@@ -28,6 +28,7 @@ typedef struct ab_mm_want {
     uint64_t at;       /* ask then; AB_NEVER: when a peer turns up */
     uint64_t trimmed;  /* peers (bits) that do not have it any more */
     uint64_t lacked;   /* peers (bits) that cannot read it, either */
+    uint64_t said;     /* peers (bits) that named all they have since it looks so */
     uint64_t lost_at;  /* nobody can give it: it counts as lost then; 0: not so */
     uint32_t wait_ms;
     uint32_t asked; /* position of the peer that was asked last */
@@ -341,7 +342,7 @@ void ab_mm_probe(ab_mm_stream *stream, uint64_t index);
 void ab_mm_probed(ab_mm_stream *stream, const ab_event *event);
 void ab_mm_take_trimmed(const ab_mm_peer *peer, ab_mm_stream *stream, uint64_t base);
 void ab_mm_want_progress(ab_mm *mm, ab_mm_stream *stream, uint64_t now);
-void ab_mm_wants_wake(ab_mm *mm, const ab_mm_peer *peer, bool new_link, uint64_t now);
+void ab_mm_wants_wake(ab_mm *mm, const ab_mm_peer *peer, bool new_link, bool full, uint64_t now);
 int ab_mm_pump_wants(ab_mm *mm, uint64_t now, ab_actions *actions);
 uint64_t ab_mm_want_deadline(const ab_mm_stream *stream);
 bool ab_mm_damaged(const ab_mm_stream *stream);

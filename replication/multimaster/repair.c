@@ -239,10 +239,11 @@ void ab_mm_want_progress(ab_mm *mm, ab_mm_stream *stream, uint64_t now)
 }
 
 /* A peer said what it has: it may be one to ask. Over a new link everything is open again. */
-void ab_mm_wants_wake(ab_mm *mm, const ab_mm_peer *peer, bool new_link, uint64_t now)
+void ab_mm_wants_wake(ab_mm *mm, const ab_mm_peer *peer, bool new_link, bool full, uint64_t now)
 {
     for (uint32_t i = 0; i < mm->order.count; i++) {
         for (ab_mm_want *want = ab_mm_at(mm, i)->wants; want != NULL; want = want->next) {
+            want->said |= full ? ab_mm_bit(peer) : 0;
             want->trimmed &= new_link ? ~ab_mm_bit(peer) : UINT64_MAX;
             want->lacked &= new_link ? ~ab_mm_bit(peer) : UINT64_MAX;
             want->at = want->at == AB_NEVER ? now : want->at;

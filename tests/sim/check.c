@@ -232,11 +232,21 @@ void check_bounded(world *w)
 
 /* Without snapshots a node whose disk was lost after the others had trimmed stays behind; and with it the streams that it
  * alone would have to hand on. */
+bool check_lost_for_good(world *w, int sid, uint64_t first, uint64_t last)
+{
+    for (uint64_t index = first; index <= last; index++) {
+        if (good_copy(w, sid, index)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 void check_excused(world *w)
 {
     for (uint32_t i = 0; i < w->k.nodes; i++) {
         sim_node *n = &w->nodes[i];
-        n->excused = false;
+        n->excused = n->went_on;
         for (int sid = 0; sid < w->stream_count && !n->excused; sid++) {
             n->excused = lacks_repair(w, n, sid);
         }

@@ -231,6 +231,7 @@ typedef struct sim_node {
     bool crashing; /* dies as soon as the event at hand is over */
     bool stopping; /* in order: flushes first */
     bool excused;  /* needs a snapshot: what it lacks is trimmed everywhere */
+    bool went_on;  /* after entries that were damaged here and that nobody has any more */
     bool told_trimmed;
     uint64_t generation;
     unsigned crash_in; /* actions until it dies, 0: no plan */
@@ -481,6 +482,7 @@ bool check_converged(world *w, char *why, size_t size);
 void check_final(world *w);
 void check_lost(world *w, const sim_node *n, const sim_block *block);
 void check_excused(world *w);
+bool check_lost_for_good(world *w, int sid, uint64_t first, uint64_t last); /* no disk has any of it sound */
 void check_core(sim_node *n);
 uint64_t check_longest(world *w, int sid); /* what the longest log of a stream has or had */
 void check_forgotten(sim_node *n, int sid);

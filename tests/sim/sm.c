@@ -112,7 +112,10 @@ static void apply_write(sim_node *n, const sim_block *block, uint64_t index)
     world *w = n->w;
     const sim_write *write = &w->writes[block->writes[index - block->first]];
     sm_state *sm = &n->sm;
-    if (sm->applied[block->sid] + 1 != index) {
+    uint64_t next = sm->applied[block->sid] + 1;
+    if (index > next && check_lost_for_good(w, block->sid, next, index - 1)) {
+        n->went_on = true;
+    } else if (next != index) {
         fail(w, "node %u: entry %llu of stream %u.%u is applied after %llu", n->id, (unsigned long long)index,
              block->stream.node, block->stream.epoch, (unsigned long long)sm->applied[block->sid]);
         return;
