@@ -21,6 +21,10 @@ static int stream_code(const ab_mm *mm, const ab_mm_stream *stream)
             return AB_ETRIMMED;
         }
     }
+    const ab_fold *fold = ab_folds_find(&mm->order.folds, stream->o.stream.node);
+    if (fold != NULL && fold->lacks && fold->told) {
+        return AB_ETRIMMED; /* older ones of its origin, of which entries are missing here, are folded away elsewhere */
+    }
     return AB_OK;
 }
 

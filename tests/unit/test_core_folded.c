@@ -171,6 +171,14 @@ START_TEST(a_member_that_is_late_follows)
 }
 END_TEST
 
+static bool code_of_current(void *arg, const ab_stream_status *status)
+{
+    if (status->stream.node == fold_current.node && status->stream.epoch == fold_current.epoch) {
+        *(int *)arg = status->code;
+    }
+    return true;
+}
+
 START_TEST(a_lost_disk_needs_a_snapshot)
 {
     fold_close();
@@ -194,6 +202,9 @@ START_TEST(a_lost_disk_needs_a_snapshot)
     ab_block_info block = fix_info(fold_current, 1, 1);
     fix_block(&f, AB_EV_BLOCK, 2, &block);
     fix_block(&f, AB_EV_LOGGED, 0, &block);
+    int code = AB_OK;
+    f.backend->streams(f.core, code_of_current, &code); /* and shows, for as long as that is so */
+    ck_assert_int_eq(code, AB_ETRIMMED);
     fix_mark(&f, AB_EV_DURABLE, fold_current, 1);
     ck_assert_uint_eq(fix_count(&f, AB_ACT_APPLY), 1);
 }
