@@ -109,6 +109,13 @@ static void mark_decode(const uint8_t *p, ab_mark *mark)
     mark->index = ab_get_le64(p + 8);
 }
 
+static void mark_encode(uint8_t *p, ab_mark mark)
+{
+    ab_put_le32(p, mark.stream.node);
+    ab_put_le32(p + 4, mark.stream.epoch);
+    ab_put_le64(p + 8, mark.index);
+}
+
 static bool marks_sorted(const uint8_t *p, uint32_t count)
 {
     ab_mark before;
@@ -123,7 +130,7 @@ static bool marks_sorted(const uint8_t *p, uint32_t count)
     return true;
 }
 
-static void origin_decode(const uint8_t *p, ab_block_origin *origin)
+void ab_block_origin_read(const uint8_t *p, ab_block_origin *origin)
 {
     *origin = (ab_block_origin){.epoch = ab_get_le32(p),
                                 .rewound = ab_get_le32(p + 4),
@@ -133,7 +140,7 @@ static void origin_decode(const uint8_t *p, ab_block_origin *origin)
                                 .hash = ab_get_le64(p + 32)};
 }
 
-static void origin_encode(uint8_t *p, const ab_block_origin *origin)
+void ab_block_origin_write(uint8_t *p, const ab_block_origin *origin)
 {
     ab_put_le32(p, origin->epoch);
     ab_put_le32(p + 4, origin->rewound);
@@ -168,7 +175,7 @@ int ab_block_check(const void *data, size_t size, ab_block_header *header)
     if ((header->flags & AB_BLOCK_ORIGIN) == 0) {
         return AB_OK;
     }
-    origin_decode(marks + (size_t)AB_BLOCK_MARK * header->mark_count, &origin);
+    ab_block_origin_read(marks + (size_t)AB_BLOCK_MARK * header->mark_count, &origin);
     return origin_fits(header, &origin) ? AB_OK : AB_ECORRUPT;
 }
 
@@ -189,7 +196,7 @@ void ab_block_info_read(const void *data, const ab_block_header *header, ab_mark
                             .deps = marks,
                             .dep_count = header->mark_count};
     if ((header->flags & AB_BLOCK_ORIGIN) != 0) {
-        origin_decode(p, &info->origin);
+        ab_block_origin_read(p, &info->origin);
     }
 }
 
@@ -295,6 +302,16 @@ size_t ab_entry_pack(uint8_t *dst, uint64_t delta, const void *payload, size_t s
     return (size_t)(cursor - dst) + size;
 }
 
+/* All that follows the header stands: writes it, with the checksum over both. @return whole size */
+static size_t finish(uint8_t *block, ab_block_header *header)
+{
+    size_t size = ab_block_size(header);
+    header_encode(block, header);
+    header->checksum = block_checksum(block, size);
+    ab_put_le64(block + CHECKSUM_OFFSET, header->checksum);
+    return size;
+}
+
 size_t ab_block_seal(uint8_t *block, ab_block_header *header, const ab_mark *marks, size_t mark_count)
 {
     header->magic = AB_BLOCK_MAGIC;
@@ -305,27 +322,14 @@ size_t ab_block_seal(uint8_t *block, ab_block_header *header, const ab_mark *mar
     header->mark_count = (uint32_t)mark_count;
     uint8_t *p = block + AB_BLOCK_HEADER + header->entries_bytes;
     for (size_t i = 0; i < mark_count; i++, p += AB_BLOCK_MARK) {
-        ab_put_le32(p, marks[i].stream.node);
-        ab_put_le32(p + 4, marks[i].stream.epoch);
-        ab_put_le64(p + 8, marks[i].index);
+        mark_encode(p, marks[i]);
     }
-    size_t size = ab_block_size(header);
-    header_encode(block, header);
-    header->checksum = block_checksum(block, size);
-    ab_put_le64(block + CHECKSUM_OFFSET, header->checksum);
-    return size;
+    return finish(block, header);
 }
 
 size_t ab_block_repeat_size(const ab_block_header *old)
 {
     return ab_block_size(old) + AB_BLOCK_MARK + AB_BLOCK_ORIGIN_BYTES;
-}
-
-static void mark_encode(uint8_t *p, ab_mark mark)
-{
-    ab_put_le32(p, mark.stream.node);
-    ab_put_le32(p + 4, mark.stream.epoch);
-    ab_put_le64(p + 8, mark.index);
 }
 
 /* Copies the old block's marks and puts `fork` among them. @return how many */
@@ -370,12 +374,8 @@ size_t ab_block_repeat(uint8_t *block, ab_block_header *header, const void *old,
     uint8_t *p = block + AB_BLOCK_HEADER + old_header->entries_bytes;
     ab_mark fork = {{old_header->node, origin->epoch}, header->first == 1 ? origin->fork : 0};
     header->mark_count = repeat_marks(p, marks, old_header->mark_count, fork);
-    origin_encode(p + (size_t)AB_BLOCK_MARK * header->mark_count, origin);
-    size_t size = ab_block_size(header);
-    header_encode(block, header);
-    header->checksum = block_checksum(block, size);
-    ab_put_le64(block + CHECKSUM_OFFSET, header->checksum);
-    return size;
+    ab_block_origin_write(p + (size_t)AB_BLOCK_MARK * header->mark_count, origin);
+    return finish(block, header);
 }
 
 int ab_stream_compare(ab_stream a, ab_stream b)

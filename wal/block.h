@@ -101,6 +101,10 @@ size_t ab_entry_pack(uint8_t *dst, uint64_t delta, const void *payload, size_t s
  */
 size_t ab_block_seal(uint8_t *block, ab_block_header *header, const ab_mark *marks, size_t mark_count);
 
+/** An origin as it stands in a block: AB_BLOCK_ORIGIN_BYTES bytes. Nothing is checked. */
+void ab_block_origin_read(const uint8_t *p, ab_block_origin *origin);
+void ab_block_origin_write(uint8_t *p, const ab_block_origin *origin);
+
 /** Bytes that ab_block_repeat() writes at most. */
 size_t ab_block_repeat_size(const ab_block_header *old);
 

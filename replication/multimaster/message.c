@@ -290,6 +290,15 @@ static bool skip_object(reader *from)
     }
 }
 
+/* What a later version added at the end of an array. */
+static bool skip_objects(reader *from, uint64_t count)
+{
+    while (count > 0 && skip_object(from)) {
+        count--;
+    }
+    return count == 0;
+}
+
 static bool take_stream(reader *from, ab_stream *stream)
 {
     return take_u32(from, &stream->node) && take_u32(from, &stream->epoch) && stream->node != 0 &&
@@ -302,13 +311,8 @@ static bool take_have(reader *from, ab_mm_have *have)
     if (!take_array(from, &fields) || fields < HAVE_FIELDS || fields > KEYS_MAX ||
         !take_stream(from, &have->stream) || !take_uint(from, &have->durable) ||
         !take_uint(from, &have->hash) || !take_uint(from, &have->accepted) || !take_u32(from, &have->flags) ||
-        !take_u32(from, &have->rewound)) {
+        !take_u32(from, &have->rewound) || !skip_objects(from, fields - HAVE_FIELDS)) {
         return false;
-    }
-    for (uint64_t i = HAVE_FIELDS; i < fields; i++) {
-        if (!skip_object(from)) {
-            return false;
-        }
     }
     /* The last index of all is reserved: index + 1 must not wrap. */
     return have->accepted >= have->durable && have->accepted < UINT64_MAX;
@@ -341,13 +345,9 @@ static bool take_folded(reader *from, ab_mm_folded *folded)
     if (!take_array(from, &fields) || fields < FOLDED_FIELDS || fields > KEYS_MAX ||
         !take_u32(from, &folded->node) || !take_u32(from, &folded->epoch) ||
         !take_uint(from, &folded->total) || !take_uint(from, &folded->hash) ||
-        !take_u32(from, &folded->heard) || !take_u32(from, &folded->flags)) {
+        !take_u32(from, &folded->heard) || !take_u32(from, &folded->flags) ||
+        !skip_objects(from, fields - FOLDED_FIELDS)) {
         return false;
-    }
-    for (uint64_t i = FOLDED_FIELDS; i < fields; i++) {
-        if (!skip_object(from)) {
-            return false;
-        }
     }
     return folded->node != 0 && folded->epoch < UINT32_MAX; /* some epoch must follow */
 }

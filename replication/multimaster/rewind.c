@@ -191,7 +191,6 @@ static int pump_copy(ab_mm *mm, ab_mm_rewind *rewind, ab_mm_stream *stream, uint
     ab_mm_stream *copy = ab_mm_find(mm, (ab_stream){mm->self, rewind->epoch});
     if (rewind->origin.end == 0 && is_quiet(mm, stream)) {
         rewind->origin.end = stream->o.last;
-        copy->sealed = rewind->origin.end - rewind->origin.fork;
         rewind->stored = false;
     }
     if (rewind->origin.end != 0) {
@@ -222,10 +221,9 @@ static int pump_copy(ab_mm *mm, ab_mm_rewind *rewind, ab_mm_stream *stream, uint
 void ab_mm_rewind_copied(ab_mm *mm, const ab_block_info *block)
 {
     ab_mm_rewind *rewind = block->origin.epoch != 0 ? ab_mm_rewind_of(mm, block->stream) : NULL;
-    if (rewind == NULL) {
-        return;
+    if (rewind != NULL) {
+        rewind->copy_again = 0;
     }
-    rewind->copy_again = 0;
 }
 
 /* Whether our log has what goes */

@@ -10,7 +10,7 @@
 
 #define KEY_PREFIX "rewind"
 #define KEY_SIZE (sizeof KEY_PREFIX - 1 + 8)
-#define VALUE_SIZE 49u
+#define VALUE_SIZE (AB_BLOCK_ORIGIN_BYTES + 9u) /* the origin, u64 applied, flags */
 #define FLAG_DONE 1u
 #define FLAG_BEGUN 2u
 
@@ -41,14 +41,9 @@ static void encode_key(const ab_mm_rewind *rewind, uint8_t key[KEY_SIZE])
 
 static void encode_value(const ab_mm_rewind *rewind, uint8_t value[VALUE_SIZE])
 {
-    put_number(value, rewind->origin.epoch, 4);
-    put_number(value + 4, rewind->origin.rewound, 4);
-    put_number(value + 8, rewind->origin.fork, 8);
-    put_number(value + 16, rewind->origin.end, 8);
-    put_number(value + 24, rewind->origin.fork_hash, 8);
-    put_number(value + 32, rewind->origin.hash, 8);
-    put_number(value + 40, rewind->applied, 8);
-    value[48] = (uint8_t)((rewind->done ? FLAG_DONE : 0) | (rewind->begun ? FLAG_BEGUN : 0));
+    ab_block_origin_write(value, &rewind->origin);
+    put_number(value + AB_BLOCK_ORIGIN_BYTES, rewind->applied, 8);
+    value[VALUE_SIZE - 1] = (uint8_t)((rewind->done ? FLAG_DONE : 0) | (rewind->begun ? FLAG_BEGUN : 0));
 }
 
 int ab_mm_rewind_persist(const ab_mm_rewind *rewind, ab_actions *actions)
@@ -69,16 +64,11 @@ static bool decode(const ab_state_value *state, ab_mm_rewind *rewind)
         return false;
     }
     *rewind = (ab_mm_rewind){.epoch = (uint32_t)get_number(key + KEY_SIZE - 4, 4),
-                             .applied = get_number(value + 40, 8),
-                             .done = (value[48] & FLAG_DONE) != 0,
-                             .begun = (value[48] & FLAG_BEGUN) != 0,
+                             .applied = get_number(value + AB_BLOCK_ORIGIN_BYTES, 8),
+                             .done = (value[VALUE_SIZE - 1] & FLAG_DONE) != 0,
+                             .begun = (value[VALUE_SIZE - 1] & FLAG_BEGUN) != 0,
                              .stored = true};
-    rewind->origin = (ab_block_origin){.epoch = (uint32_t)get_number(value, 4),
-                                       .rewound = (uint32_t)get_number(value + 4, 4),
-                                       .fork = get_number(value + 8, 8),
-                                       .end = get_number(value + 16, 8),
-                                       .fork_hash = get_number(value + 24, 8),
-                                       .hash = get_number(value + 32, 8)};
+    ab_block_origin_read(value, &rewind->origin);
     rewind->stream = (ab_stream){(uint32_t)get_number(key + KEY_SIZE - 8, 4), rewind->origin.epoch};
     return rewind->stream.node != 0 && rewind->origin.epoch != 0 && rewind->epoch > rewind->origin.epoch;
 }
