@@ -10,3 +10,6 @@ foreach(name link refuse race speed)
 endforeach()
 ab_test(NAME test_relay SOURCES test_relay.c transport_node.c ${CMAKE_SOURCE_DIR}/tests/support/relay.c
     LIBS ab_transport ab_wal Threads::Threads LABELS unit)
+if(AB_SANITIZE STREQUAL "thread")
+    ab_test(NAME test_tsan_close SOURCES test_tsan_close.c LIBS PkgConfig::UV Threads::Threads LABELS unit)
+endif()
