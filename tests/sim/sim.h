@@ -430,17 +430,24 @@ void disk_append(world *w, sim_node *n, sim_block *block);
 void disk_truncate(disk *d, int sid, uint64_t index);
 uint32_t disk_epoch(const disk *d);
 void value_set(sim_value *value, ab_bytes key, ab_bytes data);
-sim_block *block_repeat(world *w, const sim_block *old, ab_mark after, uint64_t prev_hash,
-                        ab_block_origin origin);
 void disk_trim(world *w, sim_node *n, int sid, uint64_t index);
+void disk_put_value(sim_node *n, const sim_value *value);
+void disk_rewind(sim_node *n, const op *item);
+void disk_forget(sim_node *n, const op *item);
 void disk_copy(disk *to, const disk *from);
 void disk_free(disk *d);
-void disk_crash(sim_node *n);
 void ops_push(ops *list, op item);
+
+/* log.c */
+void disk_crash(sim_node *n);
 void log_kick(sim_node *n);
 void log_take(sim_node *n);
 void log_commit(sim_node *n);
+
+/* blocks.c */
 sim_block *block_make(world *w, sim_node *n, const uint32_t *writes, size_t count, ab_frontier deps);
+sim_block *block_repeat(world *w, const sim_block *old, ab_mark after, uint64_t prev_hash,
+                        ab_block_origin origin);
 void block_info(const sim_block *block, ab_block_info *info);
 
 /* net.c */
@@ -450,6 +457,17 @@ void net_connect(world *w, uint32_t a, uint32_t b, uint64_t delay);
 void net_handle(world *w, sim_event *event);
 void net_node_died(sim_node *n);
 void net_break(world *w, uint32_t a, uint32_t b);
+
+/* actions.c */
+#define FOLLOW_MAX 32u
+/* Answers to AB_ACT_SEND that was served at once: told to the core when the list at hand is done. */
+typedef struct sim_follow {
+    ab_event events[FOLLOW_MAX];
+    size_t count;
+    size_t next;
+} sim_follow;
+void action_carry_out(sim_node *n, const ab_action *action, sim_follow *later);
+void action_late(sim_node *n, const sim_event *event); /* COLD_SEND, COLD_LOAD, FORGET, COLD_COPY */
 
 /* node.c */
 void node_step(sim_node *n, const ab_event *event);
