@@ -4,6 +4,7 @@
 
 #include "wal/block.h"
 #include <check.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* What the core finds: old streams of its own, and of node 2. */
@@ -176,4 +177,20 @@ ab_state_value fold_state_of_both(void)
     memcpy(fold_stored, ab_actions_at(&actions, 0)->data.data, sizeof fold_stored);
     ab_actions_free(&actions);
     return (ab_state_value){{"folded/2", 8}, {fold_stored, sizeof fold_stored}};
+}
+
+int fold_run(const char *name, const TTest *const *tests, size_t count)
+{
+    Suite *suite = suite_create(name);
+    TCase *tcase = tcase_create("fold");
+    tcase_add_checked_fixture(tcase, fold_open, fold_close);
+    for (size_t i = 0; i < count; i++) {
+        tcase_add_test(tcase, tests[i]);
+    }
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -9,6 +9,8 @@
 #include "replication/folds.h"
 #include "tests/unit/core_fixture.h"
 
+#include <check.h>
+
 #define OLD 100u
 
 extern const ab_stream fold_own;
@@ -62,5 +64,8 @@ ab_mm_folded fold_wire(uint32_t node, const ab_stream_state *streams, size_t cou
 /** What a core that folded both streams of node 2 asks to be kept. Valid until the next call. */
 ab_state_value fold_state_of_both(void);
 extern uint8_t fold_stored[AB_FOLD_BYTES];
+
+/** Runs tests that each begin with fold_open(). @return what main() returns */
+int fold_run(const char *name, const TTest *const *tests, size_t count);
 
 #endif

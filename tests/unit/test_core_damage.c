@@ -1,52 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The multimaster core by itself: blocks that the log refuses, and blocks that are damaged in it. */
-#include "tests/unit/core_fixture.h"
+#include "tests/unit/member_fixture.h"
 
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const ab_stream own = {1, FIX_WALL};
-static const ab_stream other = {2, 7};
-static const ab_stream third = {3, 7};
-
-static fixture f;
-
-static void open_plain(void)
-{
-    ab_core_init init = fix_init(1);
-    fix_open(&f, &ab_backend_multimaster, &init);
-    ck_assert_int_eq(fix_simple(&f, AB_EV_START, 0), AB_OK);
-}
-
-static void close_it(void)
-{
-    fix_close(&f);
-}
-
-static ab_mm_have have(ab_stream stream, uint64_t durable)
-{
-    return (ab_mm_have){.stream = stream, .durable = durable, .accepted = durable};
-}
-
-static void write_many(uint64_t first, uint64_t last)
-{
-    for (uint64_t i = first; i <= last; i++) {
-        fix_write(&f, own, i, i);
-        fix_mark(&f, AB_EV_DURABLE, own, i);
-    }
-}
-
-static void log_block(ab_stream stream, uint64_t first, uint64_t last, const ab_mark *deps, size_t count)
-{
-    ab_block_info info = fix_info(stream, first, last);
-    info.deps = deps;
-    info.dep_count = count;
-    fix_block(&f, AB_EV_BLOCK, stream.node, &info);
-    fix_block(&f, AB_EV_LOGGED, 0, &info);
-    fix_mark(&f, AB_EV_DURABLE, stream, last);
-}
 
 /* What the log refuses */
 
@@ -76,19 +35,19 @@ START_TEST(a_refused_block_is_asked_for_again)
 {
     ab_mm_message message;
     fix_link(&f, 2);
-    ab_block_info a = fix_info(other, 1, 2);
-    ab_block_info b = fix_info(other, 3, 5);
-    ab_block_info c = fix_info(other, 6, 6);
+    ab_block_info a = fix_info(member_other, 1, 2);
+    ab_block_info b = fix_info(member_other, 3, 5);
+    ab_block_info c = fix_info(member_other, 6, 6);
     fix_block(&f, AB_EV_BLOCK, 2, &a);
     fix_block(&f, AB_EV_BLOCK, 2, &b);
     fix_block(&f, AB_EV_BLOCK, 2, &c);
     fix_block(&f, AB_EV_LOGGED, 0, &a);
-    fix_mark(&f, AB_EV_DURABLE, other, 2);
+    fix_mark(&f, AB_EV_DURABLE, member_other, 2);
     uint64_t pause = 0;
     for (unsigned times = 0; times < 5; times++) {
         refuse(&b);
         refuse(&c);
-        ck_assert_int_eq(code_of(other), AB_ECORRUPT);
+        ck_assert_int_eq(code_of(member_other), AB_ECORRUPT);
         fix_block(&f, AB_EV_BLOCK, 2, &b);
         ck_assert_uint_eq(fix_count(&f, AB_ACT_LOG), 0); /* not now */
         uint64_t before = f.now;
@@ -102,7 +61,7 @@ START_TEST(a_refused_block_is_asked_for_again)
         ck_assert_uint_eq(fix_count(&f, AB_ACT_LOG), 1);
     }
     fix_block(&f, AB_EV_LOGGED, 0, &b);
-    ck_assert_int_eq(code_of(other), AB_OK);
+    ck_assert_int_eq(code_of(member_other), AB_OK);
     fix_block(&f, AB_EV_BLOCK, 2, &c);
     ck_assert_uint_eq(fix_count(&f, AB_ACT_LOG), 1);
 }
@@ -112,20 +71,20 @@ END_TEST
 START_TEST(a_refusal_takes_back_what_was_announced)
 {
     fix_link(&f, 2);
-    ab_block_info a = fix_info(other, 1, 2);
-    ab_block_info b = fix_info(other, 3, 5);
+    ab_block_info a = fix_info(member_other, 1, 2);
+    ab_block_info b = fix_info(member_other, 3, 5);
     fix_block(&f, AB_EV_BLOCK, 2, &a);
     fix_block(&f, AB_EV_BLOCK, 2, &b);
     fix_block(&f, AB_EV_LOGGED, 0, &a);
     fix_block(&f, AB_EV_LOGGED, 0, &b);
-    fix_mark(&f, AB_EV_DURABLE, other, 2);
+    fix_mark(&f, AB_EV_DURABLE, member_other, 2);
     refuse(&b);
-    fix_mark(&f, AB_EV_APPLIED, other, 2);
+    fix_mark(&f, AB_EV_APPLIED, member_other, 2);
     f.now += 200 * FIX_MS;
     fix_block(&f, AB_EV_BLOCK, 2, &b);
     ck_assert_uint_eq(fix_count(&f, AB_ACT_LOG), 1);
     fix_block(&f, AB_EV_LOGGED, 0, &b);
-    fix_mark(&f, AB_EV_DURABLE, other, 5);
+    fix_mark(&f, AB_EV_DURABLE, member_other, 5);
     ck_assert_uint_eq(fix_count(&f, AB_ACT_APPLY), 1);
     ck_assert_uint_eq(fix_action(&f, AB_ACT_APPLY, 0)->first, 3);
 }
@@ -135,11 +94,11 @@ START_TEST(own_writes_leave_a_refused_stream)
 {
     ab_frontier deps;
     fix_link(&f, 2);
-    write_many(1, 2);
+    member_write(1, 2);
     ck_assert_int_eq(f.backend->seal(f.core, 3, 4, &deps), AB_OK);
     ck_assert_int_eq(f.backend->seal(f.core, 5, 5, &deps), AB_OK);
-    ab_block_info a = fix_info(own, 3, 4);
-    ab_block_info b = fix_info(own, 5, 5);
+    ab_block_info a = fix_info(member_own, 3, 4);
+    ab_block_info b = fix_info(member_own, 5, 5);
     refuse(&a);
     ck_assert_uint_eq(fix_action(&f, AB_ACT_APPEND, 0)->mark.stream.epoch, FIX_WALL + 1);
     ck_assert_int_eq(fix_action(&f, AB_ACT_APPEND, 0)->code, AB_OK);
@@ -158,17 +117,18 @@ START_TEST(a_refused_repair_is_tried_again)
 {
     ab_mm_message message;
     fix_link(&f, 2);
-    ab_block_info a = fix_info(other, 1, 2);
-    ab_block_info b = fix_info(other, 3, 3);
+    ab_block_info a = fix_info(member_other, 1, 2);
+    ab_block_info b = fix_info(member_other, 3, 3);
     fix_block(&f, AB_EV_BLOCK, 2, &a);
     fix_block(&f, AB_EV_BLOCK, 2, &b);
     fix_block(&f, AB_EV_LOGGED, 0, &a);
     fix_block(&f, AB_EV_LOGGED, 0, &b);
-    fix_mark(&f, AB_EV_DURABLE, other, 3);
-    ab_mm_have has = have(other, 3);
+    fix_mark(&f, AB_EV_DURABLE, member_other, 3);
+    ab_mm_have has = member_have(member_other, 3);
     fix_have(&f, 2, 0, &has, 1);
     fix_block(&f, AB_EV_BAD, 0, &a);
-    fix_step(&f, &(ab_event){.type = AB_EV_LOADED, .mark = {other, 3}, .blocks = &b, .block_count = 1});
+    fix_step(&f,
+             &(ab_event){.type = AB_EV_LOADED, .mark = {member_other, 3}, .blocks = &b, .block_count = 1});
     ck_assert(fix_said(&f, 2, AB_MM_FETCH, 0, &message));
     fix_block(&f, AB_EV_BLOCK, 2, &a);
     ck_assert_uint_eq(fix_count(&f, AB_ACT_REPAIR), 1);
@@ -179,7 +139,7 @@ START_TEST(a_refused_repair_is_tried_again)
     fix_block(&f, AB_EV_BLOCK, 2, &a);
     ck_assert_uint_eq(fix_count(&f, AB_ACT_REPAIR), 1);
     fix_block(&f, AB_EV_REPAIRED, 0, &a);
-    ck_assert_int_eq(code_of(other), AB_OK);
+    ck_assert_int_eq(code_of(member_other), AB_OK);
 }
 END_TEST
 
@@ -188,26 +148,28 @@ START_TEST(what_the_state_machine_let_go_of_is_given_again)
 {
     fix_link(&f, 2);
     fix_link(&f, 3);
-    log_block(other, 1, 2, NULL, 0);
-    log_block(third, 1, 1, NULL, 0);
-    const ab_mark dep = {other, 2};
-    log_block(third, 2, 2, &dep, 1);
+    member_log(member_other, 1, 2, NULL, 0);
+    member_log(member_third, 1, 1, NULL, 0);
+    const ab_mark dep = {member_other, 2};
+    member_log(member_third, 2, 2, &dep, 1);
     ck_assert_uint_eq(fix_count(&f, AB_ACT_APPLY), 1);
-    ab_block_info damaged = fix_info(other, 1, 2);
+    ab_block_info damaged = fix_info(member_other, 1, 2);
     fix_block(&f, AB_EV_BAD, 0, &damaged);
     ck_assert_int_eq(fix_simple(&f, AB_EV_UNAPPLIED, 0), AB_OK);
     ck_assert_uint_eq(fix_count(&f, AB_ACT_APPLY), 0);
     ck_assert_uint_eq(fix_count(&f, AB_ACT_LOAD), 1);
     ck_assert_uint_eq(fix_action(&f, AB_ACT_LOAD, 0)->mark.stream.node, 3);
-    ab_block_info infos[2] = {fix_info(third, 1, 1), fix_info(third, 2, 2)};
+    ab_block_info infos[2] = {fix_info(member_third, 1, 1), fix_info(member_third, 2, 2)};
     infos[1].deps = &dep;
     infos[1].dep_count = 1;
-    fix_step(&f, &(ab_event){.type = AB_EV_LOADED, .mark = {third, 1}, .blocks = infos, .block_count = 2});
+    fix_step(&f,
+             &(ab_event){.type = AB_EV_LOADED, .mark = {member_third, 1}, .blocks = infos, .block_count = 2});
     ck_assert_uint_eq(fix_count(&f, AB_ACT_APPLY), 1); /* the other one waits for what is damaged */
     ck_assert_uint_eq(fix_action(&f, AB_ACT_APPLY, 0)->mark.index, 1);
-    fix_mark(&f, AB_EV_APPLIED, third, 1);
+    fix_mark(&f, AB_EV_APPLIED, member_third, 1);
     fix_block(&f, AB_EV_REPAIRED, 0, &damaged);
-    fix_step(&f, &(ab_event){.type = AB_EV_LOADED, .mark = {other, 1}, .blocks = &damaged, .block_count = 1});
+    fix_step(&f, &(ab_event){
+                     .type = AB_EV_LOADED, .mark = {member_other, 1}, .blocks = &damaged, .block_count = 1});
     ck_assert_uint_eq(fix_count(&f, AB_ACT_APPLY), 2);
     ck_assert_uint_eq(fix_action(&f, AB_ACT_APPLY, 0)->mark.stream.node, 2);
     ck_assert_uint_eq(fix_action(&f, AB_ACT_APPLY, 1)->mark.stream.node, 3);
@@ -218,9 +180,9 @@ END_TEST
 
 static void lose_first(void)
 {
-    ab_block_info damaged = fix_info(other, 1, 2);
-    ab_block_info after = fix_info(other, 3, 3);
-    ab_mm_have has = have(other, 3);
+    ab_block_info damaged = fix_info(member_other, 1, 2);
+    ab_block_info after = fix_info(member_other, 3, 3);
+    ab_mm_have has = member_have(member_other, 3);
     fix_link(&f, 2);
     fix_link(&f, 3);
     fix_block(&f, AB_EV_BLOCK, 2, &damaged);
@@ -228,7 +190,7 @@ static void lose_first(void)
     fix_block(&f, AB_EV_LOGGED, 0, &damaged);
     fix_block(&f, AB_EV_BAD, 0, &damaged);
     fix_block(&f, AB_EV_LOGGED, 0, &after);
-    fix_mark(&f, AB_EV_DURABLE, other, 3);
+    fix_mark(&f, AB_EV_DURABLE, member_other, 3);
     ck_assert_uint_eq(fix_count(&f, AB_ACT_APPLY), 0);
     fix_have(&f, 2, 0, &has, 1);
     fix_have(&f, 3, 0, &has, 1);
@@ -240,7 +202,8 @@ static void say_lack(uint32_t peer)
     while (!fix_said(&f, peer, AB_MM_FETCH, 0, &message)) {
         fix_timer(&f);
     }
-    fix_message(&f, peer, &(ab_mm_message){.kind = AB_MM_LACK, .stream = other, .first = 1, .last = 2});
+    fix_message(&f, peer,
+                &(ab_mm_message){.kind = AB_MM_LACK, .stream = member_other, .first = 1, .last = 2});
 }
 
 /* Lets two seconds pass. @return whether the loss was reported */
@@ -274,26 +237,27 @@ START_TEST(what_nobody_has_is_passed)
         fix_timer(&f);
     }
     ck_assert_uint_eq(fix_action(&f, AB_ACT_LOAD, 0)->mark.index, 3);
-    ab_block_info after = fix_info(other, 3, 3);
-    fix_step(&f, &(ab_event){.type = AB_EV_LOADED, .mark = {other, 3}, .blocks = &after, .block_count = 1});
+    ab_block_info after = fix_info(member_other, 3, 3);
+    fix_step(
+        &f, &(ab_event){.type = AB_EV_LOADED, .mark = {member_other, 3}, .blocks = &after, .block_count = 1});
     ck_assert_uint_eq(fix_action(&f, AB_ACT_APPLY, 0)->first, 3);
-    ck_assert_int_eq(code_of(other), AB_ECORRUPT);
+    ck_assert_int_eq(code_of(member_other), AB_ECORRUPT);
     ck_assert(!is_reported());
     /* A member comes back with its disk mended: the log gets it after all. */
     fix_simple(&f, AB_EV_PEER_DOWN, 3);
     fix_simple(&f, AB_EV_PEER_UP, 3);
-    ab_mm_have has = have(other, 3);
+    ab_mm_have has = member_have(member_other, 3);
     ab_mm_message message;
     fix_have(&f, 3, AB_MM_FULL, &has, 1);
     while (!fix_said(&f, 3, AB_MM_FETCH, 0, &message)) {
         fix_timer(&f);
     }
-    ab_block_info good = fix_info(other, 1, 2);
+    ab_block_info good = fix_info(member_other, 1, 2);
     fix_block(&f, AB_EV_BLOCK, 3, &good);
     ck_assert_uint_eq(fix_count(&f, AB_ACT_REPAIR), 1);
     fix_block(&f, AB_EV_REPAIRED, 0, &good);
     ck_assert_uint_eq(fix_count(&f, AB_ACT_APPLY), 0); /* its turn is over */
-    ck_assert_int_eq(code_of(other), AB_OK);
+    ck_assert_int_eq(code_of(member_other), AB_OK);
 }
 END_TEST
 
@@ -302,7 +266,7 @@ START_TEST(what_somebody_may_have_is_waited_for)
 {
     lose_first();
     say_lack(2);
-    fix_message(&f, 3, &(ab_mm_message){.kind = AB_MM_TRIMMED, .stream = other, .first = 2});
+    fix_message(&f, 3, &(ab_mm_message){.kind = AB_MM_TRIMMED, .stream = member_other, .first = 2});
     ck_assert(!is_reported());
     fix_simple(&f, AB_EV_PEER_DOWN, 3);
     ck_assert(!is_reported());
@@ -314,14 +278,14 @@ END_TEST
 START_TEST(who_cannot_read_it_says_so)
 {
     ab_mm_message message;
-    ab_mm_have has = have(own, 2);
-    write_many(1, 2);
+    ab_mm_have has = member_have(member_own, 2);
+    member_write(1, 2);
     fix_link(&f, 2);
     fix_simple(&f, AB_EV_PEER_UP, 3);
     fix_have(&f, 3, AB_MM_FULL, &has, 1);
-    fix_message(&f, 3, &(ab_mm_message){.kind = AB_MM_FETCH, .stream = own, .first = 1, .last = 1});
+    fix_message(&f, 3, &(ab_mm_message){.kind = AB_MM_FETCH, .stream = member_own, .first = 1, .last = 1});
     ck_assert_uint_eq(fix_action(&f, AB_ACT_SEND, 0)->peer, 3);
-    fix_sent(&f, 3, own, 0, 0, AB_ECORRUPT);
+    fix_sent(&f, 3, member_own, 0, 0, AB_ECORRUPT);
     ck_assert(fix_said(&f, 3, AB_MM_LACK, 0, &message));
     ck_assert_uint_eq(message.first, 1);
     ck_assert_uint_eq(fix_action(&f, AB_ACT_LOAD, 0)->mark.index, 1); /* which leads to our own repair */
@@ -331,16 +295,17 @@ END_TEST
 /* A peer that lacks what is lost of our stream could never get what comes after it. */
 START_TEST(writes_leave_a_stream_that_not_all_can_follow)
 {
-    ab_mm_have has = have(own, 2);
-    write_many(1, 3);
+    ab_mm_have has = member_have(member_own, 2);
+    member_write(1, 3);
     fix_link(&f, 2); /* has nothing */
     fix_simple(&f, AB_EV_PEER_UP, 3);
     fix_have(&f, 3, AB_MM_FULL, &has, 1);
-    ab_block_info damaged = fix_info(own, 2, 2);
+    ab_block_info damaged = fix_info(member_own, 2, 2);
     fix_block(&f, AB_EV_BAD, 0, &damaged);
-    ab_block_info after = fix_info(own, 3, 3);
-    fix_step(&f, &(ab_event){.type = AB_EV_LOADED, .mark = {own, 3}, .blocks = &after, .block_count = 1});
-    fix_message(&f, 3, &(ab_mm_message){.kind = AB_MM_LACK, .stream = own, .first = 2});
+    ab_block_info after = fix_info(member_own, 3, 3);
+    fix_step(&f,
+             &(ab_event){.type = AB_EV_LOADED, .mark = {member_own, 3}, .blocks = &after, .block_count = 1});
+    fix_message(&f, 3, &(ab_mm_message){.kind = AB_MM_LACK, .stream = member_own, .first = 2});
     for (unsigned i = 0; i < 12; i++) { /* the other one is silent: it may have got it by now */
         ck_assert_uint_eq(fix_count(&f, AB_ACT_APPEND), 0);
         fix_timer(&f);
@@ -357,7 +322,7 @@ int main(void)
 {
     Suite *suite = suite_create("core_damage");
     TCase *tc = tcase_create("damage");
-    tcase_add_checked_fixture(tc, open_plain, close_it);
+    tcase_add_checked_fixture(tc, member_open, member_close);
     tcase_add_test(tc, a_refused_block_is_asked_for_again);
     tcase_add_test(tc, a_refusal_takes_back_what_was_announced);
     tcase_add_test(tc, own_writes_leave_a_refused_stream);

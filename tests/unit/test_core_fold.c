@@ -4,7 +4,6 @@
 #include "tests/unit/fold_fixture.h"
 
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* Folding */
@@ -291,16 +290,5 @@ int main(void)
                                   a_block_behind_the_end_is_of_another_history,
                                   an_epoch_that_may_come_back_is_not_over,
                                   every_failing_allocation_is_survived};
-    Suite *suite = suite_create("core_fold");
-    TCase *tcase = tcase_create("fold");
-    tcase_add_checked_fixture(tcase, fold_open, fold_close);
-    for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) {
-        tcase_add_test(tcase, tests[i]);
-    }
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return fold_run("core_fold", tests, sizeof tests / sizeof tests[0]);
 }

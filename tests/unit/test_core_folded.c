@@ -3,7 +3,6 @@
 #include "tests/unit/fold_fixture.h"
 
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* A start with both streams of node 2 folded, of which log and state machine still have `count`. */
@@ -249,16 +248,5 @@ int main(void)
                                   a_lost_disk_needs_a_snapshot,
                                   another_history_is_reported,
                                   our_own_epoch_was_folded};
-    Suite *suite = suite_create("core_fold");
-    TCase *tcase = tcase_create("fold");
-    tcase_add_checked_fixture(tcase, fold_open, fold_close);
-    for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) {
-        tcase_add_test(tcase, tests[i]);
-    }
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return fold_run("core_folded", tests, sizeof tests / sizeof tests[0]);
 }

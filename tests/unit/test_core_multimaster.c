@@ -1,38 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The multimaster core by itself: epochs, handshake, sending. */
-#include "tests/unit/core_fixture.h"
+#include "tests/unit/member_fixture.h"
 
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const ab_stream own = {1, FIX_WALL};
-static const ab_stream other = {2, 7};
-
-static fixture f;
-
-static void open_plain(void)
-{
-    ab_core_init init = fix_init(1);
-    fix_open(&f, &ab_backend_multimaster, &init);
-    ck_assert_int_eq(fix_simple(&f, AB_EV_START, 0), AB_OK);
-}
-
-static void close_it(void)
-{
-    fix_close(&f);
-}
-
 /* Something durable in the new epoch, so that it may be shown. */
 static void settle(void)
 {
-    fix_write(&f, own, 1, 1);
-    ck_assert_int_eq(fix_mark(&f, AB_EV_DURABLE, own, 1), AB_OK);
-}
-
-static ab_mm_have have(ab_stream stream, uint64_t durable)
-{
-    return (ab_mm_have){.stream = stream, .durable = durable, .accepted = durable};
+    fix_write(&f, member_own, 1, 1);
+    ck_assert_int_eq(fix_mark(&f, AB_EV_DURABLE, member_own, 1), AB_OK);
 }
 
 /* Start and epochs */
@@ -87,16 +65,16 @@ START_TEST(nothing_of_a_new_epoch_is_shown_before_it_is_kept)
 {
     ab_mm_have said;
     fix_link(&f, 2);
-    fix_write(&f, own, 1, 1);
+    fix_write(&f, member_own, 1, 1);
     ck_assert_uint_eq(fix_count(&f, AB_ACT_SEND), 0);
     ck_assert_uint_eq(fix_count(&f, AB_ACT_ACKED), 0);
-    ck_assert_int_eq(fix_mark(&f, AB_EV_DURABLE, own, 1), AB_OK);
+    ck_assert_int_eq(fix_mark(&f, AB_EV_DURABLE, member_own, 1), AB_OK);
     ck_assert_uint_eq(fix_count(&f, AB_ACT_SEND), 1);
     ck_assert_uint_eq(fix_action(&f, AB_ACT_ACKED, 0)->mark.index, 1);
-    ck_assert(fix_said_have(&f, 2, own, &said));
+    ck_assert(fix_said_have(&f, 2, member_own, &said));
     ck_assert_uint_eq(said.durable, 1);
     /* From now on a logged block is enough. */
-    fix_write(&f, own, 2, 2);
+    fix_write(&f, member_own, 2, 2);
     ck_assert_uint_eq(fix_action(&f, AB_ACT_ACKED, 0)->mark.index, 2);
 }
 END_TEST
@@ -105,7 +83,7 @@ START_TEST(a_peer_with_more_of_ours_means_a_lost_tail)
 {
     ab_mm_message message;
     settle();
-    ab_mm_have more = have(own, 4);
+    ab_mm_have more = member_have(member_own, 4);
     ck_assert_int_eq(fix_simple(&f, AB_EV_PEER_UP, 2), AB_OK);
     ck_assert_int_eq(fix_have(&f, 2, AB_MM_FULL, &more, 1), AB_OK);
     const ab_action *append = fix_action(&f, AB_ACT_APPEND, 0);
@@ -115,12 +93,12 @@ START_TEST(a_peer_with_more_of_ours_means_a_lost_tail)
     ck_assert(fix_said(&f, 2, AB_MM_FETCH, 0, &message));
     ck_assert_uint_eq(message.first, 2);
     ck_assert_uint_eq(message.last, 4);
-    ab_block_info tail = fix_info(own, 2, 4);
+    ab_block_info tail = fix_info(member_own, 2, 4);
     ck_assert_int_eq(fix_block(&f, AB_EV_BLOCK, 2, &tail), AB_OK);
     ck_assert_uint_eq(fix_count(&f, AB_ACT_LOG), 1);
     ck_assert_int_eq(fix_block(&f, AB_EV_LOGGED, 0, &tail), AB_OK);
     ck_assert_uint_eq(fix_count(&f, AB_ACT_ACKED), 0);
-    ck_assert_int_eq(fix_mark(&f, AB_EV_DURABLE, own, 4), AB_OK);
+    ck_assert_int_eq(fix_mark(&f, AB_EV_DURABLE, member_own, 4), AB_OK);
     ck_assert_uint_eq(f.backend->deadline(f.core) < AB_NEVER, 1); /* gossip and trim only: no more fetching */
     f.now += 1000 * FIX_MS;
     fix_simple(&f, AB_EV_TIMER, 0);
@@ -131,10 +109,10 @@ END_TEST
 START_TEST(a_lost_tail_that_is_trimmed_everywhere_is_reported)
 {
     settle();
-    ab_mm_have more = have(own, 4);
+    ab_mm_have more = member_have(member_own, 4);
     fix_simple(&f, AB_EV_PEER_UP, 2);
     fix_have(&f, 2, AB_MM_FULL, &more, 1);
-    ab_mm_message gone = {.kind = AB_MM_TRIMMED, .stream = own, .first = 4};
+    ab_mm_message gone = {.kind = AB_MM_TRIMMED, .stream = member_own, .first = 4};
     ck_assert_int_eq(fix_message(&f, 2, &gone), AB_OK);
     ck_assert_int_eq(fix_action(&f, AB_ACT_REPORT, 0)->code, AB_ETRIMMED);
     fix_message(&f, 2, &gone);
@@ -148,11 +126,11 @@ START_TEST(a_block_logged_after_the_switch_is_no_secret)
     ab_frontier deps;
     settle();
     ck_assert_int_eq(f.backend->seal(f.core, 2, 2, &deps), AB_OK);
-    ab_mm_have same = have(own, 2);
+    ab_mm_have same = member_have(member_own, 2);
     fix_simple(&f, AB_EV_PEER_UP, 2);
     fix_have(&f, 2, AB_MM_FULL, &same, 1);
     ck_assert_ptr_nonnull(fix_action(&f, AB_ACT_APPEND, 0));
-    ab_block_info late = fix_info(own, 2, 2);
+    ab_block_info late = fix_info(member_own, 2, 2);
     ck_assert_int_eq(fix_block(&f, AB_EV_LOGGED, 0, &late), AB_OK);
     ck_assert_uint_eq(fix_action(&f, AB_ACT_ACKED, 0)->mark.index, 2);
     ck_assert_int_eq(fix_action(&f, AB_ACT_REPORT, 0)->code, AB_EDIVERGED);
@@ -195,7 +173,7 @@ END_TEST
 
 START_TEST(nothing_is_sent_before_the_full_have)
 {
-    ab_mm_have none = have(own, 0);
+    ab_mm_have none = member_have(member_own, 0);
     settle();
     fix_simple(&f, AB_EV_PEER_UP, 2);
     ck_assert_uint_eq(fix_count(&f, AB_ACT_SEND), 0);
@@ -212,8 +190,8 @@ END_TEST
 START_TEST(marks_go_back_only_with_a_new_link)
 {
     settle();
-    ab_mm_have one = have(own, 1);
-    ab_mm_have none = have(own, 0);
+    ab_mm_have one = member_have(member_own, 1);
+    ab_mm_have none = member_have(member_own, 0);
     fix_simple(&f, AB_EV_PEER_UP, 2);
     fix_have(&f, 2, AB_MM_FULL, &one, 1);
     fix_have(&f, 2, AB_MM_FULL, &none, 1);
@@ -230,10 +208,10 @@ START_TEST(broken_messages_drop_the_link)
     fix_simple(&f, AB_EV_PEER_UP, 2);
     ck_assert_int_eq(fix_step(&f, &(ab_event){.type = AB_EV_MESSAGE, .peer = 2, .bytes = {"\xc1", 1}}),
                      AB_EPROTO);
-    ab_block_info bad = fix_info(other, 1, 1);
+    ab_block_info bad = fix_info(member_other, 1, 1);
     bad.last = 0;
     ck_assert_int_eq(fix_block(&f, AB_EV_BLOCK, 2, &bad), AB_EPROTO);
-    ab_mm_have last_epoch = have((ab_stream){1, UINT32_MAX}, 1);
+    ab_mm_have last_epoch = member_have((ab_stream){1, UINT32_MAX}, 1);
     ck_assert_int_eq(fix_have(&f, 2, AB_MM_FULL, &last_epoch, 1), AB_EPROTO);
     ck_assert_int_eq(fix_simple(&f, AB_EV_PEER_UP, 77), AB_EINVAL);
 }
@@ -241,29 +219,21 @@ END_TEST
 
 /* Sending */
 
-static void write_many(uint64_t first, uint64_t last)
-{
-    for (uint64_t i = first; i <= last; i++) {
-        fix_write(&f, own, i, i);
-        fix_mark(&f, AB_EV_DURABLE, own, i);
-    }
-}
-
 START_TEST(the_window_opens_with_confirmations)
 {
-    write_many(1, 10);
+    member_write(1, 10);
     fix_link(&f, 2);
     ck_assert_uint_eq(fix_action(&f, AB_ACT_SEND, 0)->blocks, 4);
-    fix_sent(&f, 2, own, 4, 4, AB_OK);
+    fix_sent(&f, 2, member_own, 4, 4, AB_OK);
     ck_assert_uint_eq(fix_count(&f, AB_ACT_SEND), 0);
-    ab_mm_have two = have(own, 2);
+    ab_mm_have two = member_have(member_own, 2);
     fix_have(&f, 2, 0, &two, 1);
     const ab_action *send = fix_action(&f, AB_ACT_SEND, 0);
     ck_assert_uint_eq(send->mark.index, 5);
     ck_assert_uint_ge(send->blocks, 1);
     ck_assert_uint_le(send->blocks, 2);
-    fix_sent(&f, 2, own, 6, 2, AB_OK);
-    ab_mm_have six = have(own, 6);
+    fix_sent(&f, 2, member_own, 6, 2, AB_OK);
+    ab_mm_have six = member_have(member_own, 6);
     fix_have(&f, 2, 0, &six, 1);
     ck_assert_uint_eq(fix_action(&f, AB_ACT_SEND, 0)->mark.index, 7);
     ck_assert_uint_eq(fix_action(&f, AB_ACT_SEND, 0)->blocks, 4);
@@ -273,10 +243,10 @@ END_TEST
 START_TEST(one_send_at_a_time)
 {
     fix_link(&f, 2);
-    write_many(1, 1);
-    write_many(2, 5);
+    member_write(1, 1);
+    member_write(2, 5);
     ck_assert_uint_eq(fix_count(&f, AB_ACT_SEND), 0);
-    fix_sent(&f, 2, own, 1, 1, AB_OK);
+    fix_sent(&f, 2, member_own, 1, 1, AB_OK);
     ck_assert_uint_eq(fix_action(&f, AB_ACT_SEND, 0)->mark.index, 2);
 }
 END_TEST
@@ -284,9 +254,9 @@ END_TEST
 START_TEST(silence_is_retried_with_growing_pauses)
 {
     fix_link(&f, 2);
-    write_many(1, 3);
+    member_write(1, 3);
     uint64_t before = 0;
-    fix_sent(&f, 2, own, 3, 3, AB_OK);
+    fix_sent(&f, 2, member_own, 3, 3, AB_OK);
     for (unsigned i = 0; i < 6; i++) {
         uint64_t from = f.now;
         do {
@@ -299,9 +269,9 @@ START_TEST(silence_is_retried_with_growing_pauses)
             ck_assert_uint_gt(pause, before); /* doubling is more than the jitter of a quarter */
         }
         before = pause;
-        fix_sent(&f, 2, own, 3, 3, AB_OK);
+        fix_sent(&f, 2, member_own, 3, 3, AB_OK);
     }
-    ab_mm_have all = have(own, 3);
+    ab_mm_have all = member_have(member_own, 3);
     fix_have(&f, 2, 0, &all, 1);
     while (f.backend->deadline(f.core) != AB_NEVER) {
         fix_timer(&f);
@@ -315,9 +285,9 @@ START_TEST(what_is_accepted_is_not_sent_again)
     /* Under `interval` the confirmation takes its time. */
     ab_mm_message message;
     fix_link(&f, 2);
-    write_many(1, 3);
-    fix_sent(&f, 2, own, 3, 3, AB_OK);
-    ab_mm_have accepted = {.stream = own, .durable = 0, .accepted = 3};
+    member_write(1, 3);
+    fix_sent(&f, 2, member_own, 3, 3, AB_OK);
+    ab_mm_have accepted = {.stream = member_own, .durable = 0, .accepted = 3};
     fix_have(&f, 2, 0, &accepted, 1);
     bool asked = false;
     for (unsigned i = 0; i < 8; i++) {
@@ -332,16 +302,16 @@ END_TEST
 START_TEST(a_burst_of_gap_answers_is_one_resend)
 {
     fix_link(&f, 2);
-    write_many(1, 4);
-    fix_sent(&f, 2, own, 4, 4, AB_OK);
-    ab_mm_message expect = {.kind = AB_MM_EXPECT, .stream = own, .first = 2};
+    member_write(1, 4);
+    fix_sent(&f, 2, member_own, 4, 4, AB_OK);
+    ab_mm_message expect = {.kind = AB_MM_EXPECT, .stream = member_own, .first = 2};
     unsigned sends = 0;
     for (unsigned i = 0; i < 5; i++) {
         fix_message(&f, 2, &expect);
         if (fix_count(&f, AB_ACT_SEND) > 0) {
             sends++;
             ck_assert_uint_eq(fix_action(&f, AB_ACT_SEND, 0)->mark.index, 2);
-            fix_sent(&f, 2, own, 4, 3, AB_OK);
+            fix_sent(&f, 2, member_own, 4, 3, AB_OK);
         }
     }
     ck_assert_uint_eq(sends, 1);
@@ -354,8 +324,8 @@ END_TEST
 START_TEST(a_full_link_is_tried_again_soon)
 {
     fix_link(&f, 2);
-    write_many(1, 1);
-    fix_sent(&f, 2, own, 0, 0, AB_EBUSY);
+    member_write(1, 1);
+    fix_sent(&f, 2, member_own, 0, 0, AB_EBUSY);
     ck_assert_uint_eq(fix_count(&f, AB_ACT_SEND), 0);
     uint64_t from = f.now;
     do {
@@ -367,21 +337,21 @@ END_TEST
 
 START_TEST(an_outcome_from_before_the_link_fell_does_not_count)
 {
-    write_many(1, 2);
+    member_write(1, 2);
     fix_link(&f, 2);
     fix_simple(&f, AB_EV_PEER_DOWN, 2);
     fix_link(&f, 2);
     ck_assert_uint_eq(fix_count(&f, AB_ACT_SEND), 0); /* still under way */
-    fix_sent(&f, 2, own, 2, 2, AB_OK);
+    fix_sent(&f, 2, member_own, 2, 2, AB_OK);
     ck_assert_uint_eq(fix_action(&f, AB_ACT_SEND, 0)->mark.index, 1);
 }
 END_TEST
 
 START_TEST(a_peer_behind_the_trim_is_reported_once)
 {
-    write_many(1, 2);
+    member_write(1, 2);
     fix_link(&f, 2);
-    fix_sent(&f, 2, own, 0, 0, AB_ETRIMMED);
+    fix_sent(&f, 2, member_own, 0, 0, AB_ETRIMMED);
     ck_assert_int_eq(fix_action(&f, AB_ACT_REPORT, 0)->code, AB_ETRIMMED);
     fix_link(&f, 3);
     ck_assert_uint_eq(fix_count(&f, AB_ACT_SEND), 1); /* to the other */
@@ -395,51 +365,36 @@ START_TEST(any_stream_is_served_to_who_asks)
     ab_mm_message message;
     fix_link(&f, 2);
     fix_link(&f, 3);
-    ab_block_info block = fix_info(other, 1, 5);
+    ab_block_info block = fix_info(member_other, 1, 5);
     fix_block(&f, AB_EV_BLOCK, 2, &block);
-    ab_mm_message fetch = {.kind = AB_MM_FETCH, .stream = other, .first = 1, .last = 5};
+    ab_mm_message fetch = {.kind = AB_MM_FETCH, .stream = member_other, .first = 1, .last = 5};
     fix_message(&f, 3, &fetch);
     ck_assert_uint_eq(fix_count(&f, AB_ACT_SEND), 0);
     ck_assert(fix_said(&f, 3, AB_MM_HAVE, 0, &message)); /* pending: this is how far we are */
     fix_block(&f, AB_EV_LOGGED, 0, &block);
     fix_message(&f, 3, &fetch);
     ck_assert_uint_eq(fix_action(&f, AB_ACT_SEND, 0)->mark.index, 1);
-    fix_sent(&f, 3, other, 0, 0, AB_ETRIMMED);
+    fix_sent(&f, 3, member_other, 0, 0, AB_ETRIMMED);
     ck_assert(fix_said(&f, 3, AB_MM_TRIMMED, 0, &message));
     ck_assert_uint_eq(fix_count(&f, AB_ACT_REPORT), 0); /* the asker tells its operator */
 }
 END_TEST
 
-static void add(Suite *suite, const char *name, const TTest *const *tests, size_t count)
-{
-    TCase *tcase = tcase_create(name);
-    tcase_add_checked_fixture(tcase, open_plain, close_it);
-    for (size_t i = 0; i < count; i++) {
-        tcase_add_test(tcase, tests[i]);
-    }
-    suite_add_tcase(suite, tcase);
-}
-
-#define ADD(name, ...)                                                                                       \
-    do {                                                                                                     \
-        const TTest *const tests[] = {__VA_ARGS__};                                                          \
-        add(suite, name, tests, sizeof tests / sizeof tests[0]);                                             \
-    } while (0)
-
 int main(void)
 {
     Suite *suite = suite_create("core_multimaster");
-    ADD("epochs", start_announces_a_new_epoch, epoch_is_kept_only_with_a_safe_tail,
-        nothing_of_a_new_epoch_is_shown_before_it_is_kept, a_peer_with_more_of_ours_means_a_lost_tail,
-        a_lost_tail_that_is_trimmed_everywhere_is_reported, a_block_logged_after_the_switch_is_no_secret,
-        seal_refuses_what_does_not_follow);
-    ADD("handshake", full_frontiers_are_exchanged_until_both_have_them, nothing_is_sent_before_the_full_have,
-        marks_go_back_only_with_a_new_link, broken_messages_drop_the_link);
-    ADD("sending", the_window_opens_with_confirmations, one_send_at_a_time,
-        silence_is_retried_with_growing_pauses, what_is_accepted_is_not_sent_again,
-        a_burst_of_gap_answers_is_one_resend, a_full_link_is_tried_again_soon,
-        an_outcome_from_before_the_link_fell_does_not_count, a_peer_behind_the_trim_is_reported_once,
-        any_stream_is_served_to_who_asks);
+    MEMBER_ADD("epochs", start_announces_a_new_epoch, epoch_is_kept_only_with_a_safe_tail,
+               nothing_of_a_new_epoch_is_shown_before_it_is_kept, a_peer_with_more_of_ours_means_a_lost_tail,
+               a_lost_tail_that_is_trimmed_everywhere_is_reported,
+               a_block_logged_after_the_switch_is_no_secret, seal_refuses_what_does_not_follow);
+    MEMBER_ADD("handshake", full_frontiers_are_exchanged_until_both_have_them,
+               nothing_is_sent_before_the_full_have, marks_go_back_only_with_a_new_link,
+               broken_messages_drop_the_link);
+    MEMBER_ADD("sending", the_window_opens_with_confirmations, one_send_at_a_time,
+               silence_is_retried_with_growing_pauses, what_is_accepted_is_not_sent_again,
+               a_burst_of_gap_answers_is_one_resend, a_full_link_is_tried_again_soon,
+               an_outcome_from_before_the_link_fell_does_not_count, a_peer_behind_the_trim_is_reported_once,
+               any_stream_is_served_to_who_asks);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     int failed = srunner_ntests_failed(runner);

@@ -1,41 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The multimaster core by itself: receiving, order, repair, trimming, reads, status. */
-#include "tests/unit/core_fixture.h"
+#include "tests/unit/member_fixture.h"
 
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const ab_stream own = {1, FIX_WALL};
-static const ab_stream other = {2, 7};
-static const ab_stream third = {3, 7};
-
-static fixture f;
-
-static void open_plain(void)
-{
-    ab_core_init init = fix_init(1);
-    fix_open(&f, &ab_backend_multimaster, &init);
-    ck_assert_int_eq(fix_simple(&f, AB_EV_START, 0), AB_OK);
-}
-
-static void close_it(void)
-{
-    fix_close(&f);
-}
-
-static ab_mm_have have(ab_stream stream, uint64_t durable)
-{
-    return (ab_mm_have){.stream = stream, .durable = durable, .accepted = durable};
-}
-
-static void write_many(uint64_t first, uint64_t last)
-{
-    for (uint64_t i = first; i <= last; i++) {
-        fix_write(&f, own, i, i);
-        fix_mark(&f, AB_EV_DURABLE, own, i);
-    }
-}
 
 /* Receiving */
 
@@ -44,8 +13,8 @@ START_TEST(blocks_are_logged_once_and_in_order)
     ab_mm_message message;
     ab_mm_have said;
     fix_link(&f, 2);
-    ab_block_info a = fix_info(other, 1, 2);
-    ab_block_info b = fix_info(other, 3, 5);
+    ab_block_info a = fix_info(member_other, 1, 2);
+    ab_block_info b = fix_info(member_other, 3, 5);
     fix_block(&f, AB_EV_BLOCK, 2, &b);
     ck_assert_uint_eq(fix_count(&f, AB_ACT_LOG), 0);
     ck_assert(fix_said(&f, 2, AB_MM_EXPECT, 0, &message));
@@ -57,14 +26,14 @@ START_TEST(blocks_are_logged_once_and_in_order)
     fix_block(&f, AB_EV_BLOCK, 2, &b);
     ck_assert_uint_eq(fix_count(&f, AB_ACT_LOG), 1);
     fix_block(&f, AB_EV_LOGGED, 0, &a);
-    ck_assert(!fix_said_have(&f, 2, other, &said));
+    ck_assert(!fix_said_have(&f, 2, member_other, &said));
     fix_block(&f, AB_EV_LOGGED, 0, &b);
-    fix_mark(&f, AB_EV_DURABLE, other, 5);
-    ck_assert(fix_said_have(&f, 2, other, &said));
+    fix_mark(&f, AB_EV_DURABLE, member_other, 5);
+    ck_assert(fix_said_have(&f, 2, member_other, &said));
     ck_assert_uint_eq(said.durable, 5);
     ck_assert_uint_eq(said.hash, b.hash);
     fix_block(&f, AB_EV_BLOCK, 2, &a); /* again: the confirmation may have been lost */
-    ck_assert(fix_said_have(&f, 2, other, &said));
+    ck_assert(fix_said_have(&f, 2, member_other, &said));
 }
 END_TEST
 
@@ -72,8 +41,8 @@ START_TEST(another_history_is_never_merged)
 {
     ab_mm_message message;
     fix_link(&f, 2);
-    ab_block_info a = fix_info(other, 1, 2);
-    ab_block_info b = fix_info(other, 3, 5);
+    ab_block_info a = fix_info(member_other, 1, 2);
+    ab_block_info b = fix_info(member_other, 3, 5);
     b.prev_hash++;
     fix_block(&f, AB_EV_BLOCK, 2, &a);
     fix_block(&f, AB_EV_BLOCK, 2, &b);
@@ -81,7 +50,7 @@ START_TEST(another_history_is_never_merged)
     fix_timer(&f);
     fix_block(&f, AB_EV_BLOCK, 2, &b);
     ck_assert(fix_said(&f, 2, AB_MM_DIVERGED, 0, &message));
-    ab_block_info good = fix_info(other, 3, 5);
+    ab_block_info good = fix_info(member_other, 3, 5);
     fix_block(&f, AB_EV_BLOCK, 2, &good);
     ck_assert_uint_eq(fix_count(&f, AB_ACT_LOG), 0);
     ab_block_info elsewhere = fix_info((ab_stream){2, 8}, 1, 1);
@@ -92,8 +61,8 @@ END_TEST
 
 START_TEST(divergence_shows_at_the_handshake)
 {
-    write_many(1, 2);
-    ab_mm_have same_index = have(own, 2);
+    member_write(1, 2);
+    ab_mm_have same_index = member_have(member_own, 2);
     same_index.hash = 12345;
     fix_simple(&f, AB_EV_PEER_UP, 2);
     fix_have(&f, 2, AB_MM_FULL, &same_index, 1);
@@ -104,26 +73,16 @@ END_TEST
 
 /* Order */
 
-static void log_block(ab_stream stream, uint64_t first, uint64_t last, const ab_mark *deps, size_t count)
-{
-    ab_block_info info = fix_info(stream, first, last);
-    info.deps = deps;
-    info.dep_count = count;
-    fix_block(&f, AB_EV_BLOCK, stream.node, &info);
-    fix_block(&f, AB_EV_LOGGED, 0, &info);
-    fix_mark(&f, AB_EV_DURABLE, stream, last);
-}
-
 START_TEST(a_block_waits_for_what_it_depends_on)
 {
-    const ab_mark dep = {third, 2};
+    const ab_mark dep = {member_third, 2};
     fix_link(&f, 2);
     fix_link(&f, 3);
-    log_block(other, 1, 1, &dep, 1);
+    member_log(member_other, 1, 1, &dep, 1);
     ck_assert_uint_eq(fix_count(&f, AB_ACT_APPLY), 0);
-    log_block(third, 1, 1, NULL, 0);
+    member_log(member_third, 1, 1, NULL, 0);
     ck_assert_uint_eq(fix_count(&f, AB_ACT_APPLY), 1);
-    log_block(third, 2, 2, NULL, 0);
+    member_log(member_third, 2, 2, NULL, 0);
     ck_assert_uint_eq(fix_count(&f, AB_ACT_APPLY), 2);
     ck_assert_uint_eq(fix_action(&f, AB_ACT_APPLY, 0)->mark.stream.node, 3);
     ck_assert_uint_eq(fix_action(&f, AB_ACT_APPLY, 1)->mark.stream.node, 2);
@@ -133,18 +92,18 @@ END_TEST
 START_TEST(arrival_order_does_not_wait)
 {
     fixture g;
-    const ab_mark dep = {third, 2};
+    const ab_mark dep = {member_third, 2};
     ab_core_init init = fix_init(1);
     init.apply_order = AB_APPLY_ARRIVAL;
     fix_open(&g, &ab_backend_multimaster, &init);
     fix_simple(&g, AB_EV_START, 0);
     fix_link(&g, 2);
-    ab_block_info info = fix_info(other, 1, 1);
+    ab_block_info info = fix_info(member_other, 1, 1);
     info.deps = &dep;
     info.dep_count = 1;
     fix_block(&g, AB_EV_BLOCK, 2, &info);
     fix_block(&g, AB_EV_LOGGED, 0, &info);
-    fix_mark(&g, AB_EV_DURABLE, other, 1);
+    fix_mark(&g, AB_EV_DURABLE, member_other, 1);
     ck_assert_uint_eq(fix_count(&g, AB_ACT_APPLY), 1);
     fix_close(&g);
 }
@@ -155,10 +114,10 @@ START_TEST(an_ended_stream_is_not_waited_for_beyond_its_end)
     const ab_mark dep = {{3, 7}, 9};
     fix_link(&f, 2);
     fix_link(&f, 3);
-    log_block(other, 1, 1, &dep, 1);
-    log_block(third, 1, 4, NULL, 0);
+    member_log(member_other, 1, 1, &dep, 1);
+    member_log(member_third, 1, 4, NULL, 0);
     ck_assert_uint_eq(fix_count(&f, AB_ACT_APPLY), 1);
-    ab_mm_have end = {.stream = third, .durable = 4, .accepted = 4, .flags = AB_MM_ENDED};
+    ab_mm_have end = {.stream = member_third, .durable = 4, .accepted = 4, .flags = AB_MM_ENDED};
     fix_have(&f, 2, 0, &end, 1); /* not its origin: means nothing */
     ck_assert_uint_eq(fix_count(&f, AB_ACT_APPLY), 0);
     fix_have(&f, 3, 0, &end, 1);
@@ -169,11 +128,11 @@ END_TEST
 START_TEST(nothing_is_applied_before_it_is_durable)
 {
     fix_link(&f, 2);
-    ab_block_info info = fix_info(other, 1, 1);
+    ab_block_info info = fix_info(member_other, 1, 1);
     fix_block(&f, AB_EV_BLOCK, 2, &info);
     fix_block(&f, AB_EV_LOGGED, 0, &info);
     ck_assert_uint_eq(fix_count(&f, AB_ACT_APPLY), 0);
-    fix_mark(&f, AB_EV_DURABLE, other, 1);
+    fix_mark(&f, AB_EV_DURABLE, member_other, 1);
     ck_assert_uint_eq(fix_count(&f, AB_ACT_APPLY), 1);
 }
 END_TEST
@@ -184,10 +143,10 @@ START_TEST(a_stuck_state_machine_costs_bounded_memory)
     size_t loads = 0;
     fix_link(&f, 2);
     for (uint64_t i = 1; i <= 1000; i++) {
-        ab_block_info info = fix_info(other, i, i);
+        ab_block_info info = fix_info(member_other, i, i);
         fix_block(&f, AB_EV_BLOCK, 2, &info);
         fix_block(&f, AB_EV_LOGGED, 0, &info);
-        fix_mark(&f, AB_EV_DURABLE, other, i);
+        fix_mark(&f, AB_EV_DURABLE, member_other, i);
         given += fix_count(&f, AB_ACT_APPLY);
         loads += fix_count(&f, AB_ACT_LOAD);
     }
@@ -196,14 +155,14 @@ START_TEST(a_stuck_state_machine_costs_bounded_memory)
     /* It goes on: what was not held is read back. */
     uint64_t applied = 0;
     while (applied < 1000) {
-        fix_mark(&f, AB_EV_APPLIED, other, ++applied);
+        fix_mark(&f, AB_EV_APPLIED, member_other, ++applied);
         const ab_action *load = fix_action(&f, AB_ACT_LOAD, 0);
         if (load != NULL) {
             static ab_block_info infos[64];
             ab_mark from = load->mark;
             size_t count = 0;
             while (count < 64 && from.index + count <= 1000) {
-                infos[count] = fix_info(other, from.index + count, from.index + count);
+                infos[count] = fix_info(member_other, from.index + count, from.index + count);
                 count++;
             }
             fix_step(&f,
@@ -225,10 +184,10 @@ START_TEST(what_the_state_machine_has_is_not_given_again)
     fix_simple(&g, AB_EV_START, 0);
     fix_link(&g, 2);
     for (uint64_t i = 1; i <= 2; i++) {
-        ab_block_info info = fix_info(other, 2 * i - 1, 2 * i);
+        ab_block_info info = fix_info(member_other, 2 * i - 1, 2 * i);
         fix_block(&g, AB_EV_BLOCK, 2, &info);
         fix_block(&g, AB_EV_LOGGED, 0, &info);
-        fix_mark(&g, AB_EV_DURABLE, other, 2 * i);
+        fix_mark(&g, AB_EV_DURABLE, member_other, 2 * i);
     }
     /* The second block is half applied. */
     ck_assert_uint_eq(fix_count(&g, AB_ACT_APPLY), 1);
@@ -241,13 +200,13 @@ START_TEST(sealed_blocks_carry_what_was_applied)
 {
     ab_frontier deps;
     fix_link(&f, 2);
-    log_block(other, 1, 3, NULL, 0);
-    log_block(other, 4, 6, NULL, 0);
+    member_log(member_other, 1, 3, NULL, 0);
+    member_log(member_other, 4, 6, NULL, 0);
     ck_assert_int_eq(f.backend->seal(f.core, 1, 1, &deps), AB_OK);
     ck_assert_uint_eq(deps.count, 1); /* the block that is being applied: a query may have seen part of it */
     ck_assert_uint_eq(deps.marks[0].index, 3);
-    fix_mark(&f, AB_EV_APPLIED, other, 3);
-    fix_mark(&f, AB_EV_APPLIED, other, 6);
+    fix_mark(&f, AB_EV_APPLIED, member_other, 3);
+    fix_mark(&f, AB_EV_APPLIED, member_other, 6);
     ck_assert_int_eq(f.backend->seal(f.core, 2, 2, &deps), AB_OK);
     ck_assert_uint_eq(deps.count, 1);
     ck_assert_uint_eq(deps.marks[0].index, 6);
@@ -262,19 +221,20 @@ START_TEST(a_damaged_block_is_repaired_only_by_itself)
 {
     ab_mm_message message;
     fix_simple(&f, AB_EV_PEER_UP, 2);
-    ab_mm_have all = have(other, 6);
+    ab_mm_have all = member_have(member_other, 6);
     fix_have(&f, 2, AB_MM_FULL, &all, 1);
-    log_block(other, 1, 2, NULL, 0);
-    log_block(other, 3, 4, NULL, 0);
-    log_block(other, 5, 6, NULL, 0);
-    ab_block_info damaged = fix_info(other, 3, 4);
+    member_log(member_other, 1, 2, NULL, 0);
+    member_log(member_other, 3, 4, NULL, 0);
+    member_log(member_other, 5, 6, NULL, 0);
+    ab_block_info damaged = fix_info(member_other, 3, 4);
     fix_block(&f, AB_EV_BAD, 0, &damaged);
     ck_assert_int_eq(fix_action(&f, AB_ACT_REPORT, 0)->code, AB_ECORRUPT);
     ck_assert_uint_eq(fix_action(&f, AB_ACT_LOAD, 0)->mark.index, 5);
     fix_block(&f, AB_EV_BAD, 0, &damaged);
     ck_assert_uint_eq(fix_count(&f, AB_ACT_REPORT), 0);
-    ab_block_info next = fix_info(other, 5, 6);
-    fix_step(&f, &(ab_event){.type = AB_EV_LOADED, .mark = {other, 5}, .blocks = &next, .block_count = 1});
+    ab_block_info next = fix_info(member_other, 5, 6);
+    fix_step(&f,
+             &(ab_event){.type = AB_EV_LOADED, .mark = {member_other, 5}, .blocks = &next, .block_count = 1});
     ck_assert(fix_said(&f, 2, AB_MM_FETCH, 0, &message));
     ck_assert_uint_eq(message.first, 3);
     ck_assert_uint_eq(message.last, 4);
@@ -302,11 +262,12 @@ START_TEST(a_damaged_block_stops_its_stream_only)
     fix_open(&g, &ab_backend_multimaster, &init);
     fix_simple(&g, AB_EV_START, 0);
     ck_assert_uint_eq(fix_count(&g, AB_ACT_LOAD), 2);
-    ab_block_info damaged = fix_info(other, 1, 2);
+    ab_block_info damaged = fix_info(member_other, 1, 2);
     fix_block(&g, AB_EV_BAD, 0, &damaged);
-    fix_step(&g, &(ab_event){.type = AB_EV_LOADED, .mark = {other, 1}});
-    ab_block_info fine = fix_info(third, 1, 1);
-    fix_step(&g, &(ab_event){.type = AB_EV_LOADED, .mark = {third, 1}, .blocks = &fine, .block_count = 1});
+    fix_step(&g, &(ab_event){.type = AB_EV_LOADED, .mark = {member_other, 1}});
+    ab_block_info fine = fix_info(member_third, 1, 1);
+    fix_step(&g,
+             &(ab_event){.type = AB_EV_LOADED, .mark = {member_third, 1}, .blocks = &fine, .block_count = 1});
     ck_assert_uint_eq(fix_count(&g, AB_ACT_APPLY), 1);
     ck_assert_uint_eq(fix_action(&g, AB_ACT_APPLY, 0)->mark.stream.node, 3);
     fix_block(&g, AB_EV_REPAIRED, 0, &damaged);
@@ -321,15 +282,15 @@ START_TEST(trim_waits_for_every_member_and_the_state_machine)
 {
     fix_link(&f, 2);
     fix_link(&f, 3);
-    write_many(1, 4);
-    ab_mm_have four = have(own, 4);
-    const ab_mark applied = {own, 3};
+    member_write(1, 4);
+    ab_mm_have four = member_have(member_own, 4);
+    const ab_mark applied = {member_own, 3};
     fix_have(&f, 2, 0, &four, 1);
     fix_step(&f, &(ab_event){.type = AB_EV_CHECKPOINTED, .frontier = {&applied, 1}});
     f.now += 1000 * FIX_MS;
     fix_simple(&f, AB_EV_TIMER, 0);
     ck_assert_uint_eq(fix_count(&f, AB_ACT_TRIM), 0);
-    ab_mm_have two = have(own, 2);
+    ab_mm_have two = member_have(member_own, 2);
     fix_have(&f, 3, 0, &two, 1);
     f.now += 1000 * FIX_MS;
     fix_simple(&f, AB_EV_TIMER, 0);
@@ -352,7 +313,7 @@ static int read_at(ab_read_level level, const ab_mark *token, size_t count, uint
 
 START_TEST(reads_wait_for_their_token)
 {
-    const ab_mark token = {other, 2};
+    const ab_mark token = {member_other, 2};
     fix_link(&f, 2);
     read_at(AB_READ_WEAK, NULL, 0, 1, AB_NEVER);
     ck_assert_int_eq(fix_action(&f, AB_ACT_READ_DONE, 0)->code, AB_OK);
@@ -365,8 +326,8 @@ START_TEST(reads_wait_for_their_token)
     fix_simple(&f, AB_EV_TIMER, 0);
     ck_assert_uint_eq(fix_action(&f, AB_ACT_READ_DONE, 0)->ticket, 4);
     ck_assert_int_eq(fix_action(&f, AB_ACT_READ_DONE, 0)->code, AB_ETIMEDOUT);
-    log_block(other, 1, 2, NULL, 0);
-    fix_mark(&f, AB_EV_APPLIED, other, 2);
+    member_log(member_other, 1, 2, NULL, 0);
+    fix_mark(&f, AB_EV_APPLIED, member_other, 2);
     ck_assert_uint_eq(fix_action(&f, AB_ACT_READ_DONE, 0)->ticket, 3);
     ck_assert_int_eq(fix_action(&f, AB_ACT_READ_DONE, 0)->code, AB_OK);
 }
@@ -395,9 +356,9 @@ START_TEST(status_shows_streams_and_peers)
 {
     unsigned seen = 0;
     fix_link(&f, 2);
-    write_many(1, 3);
-    fix_sent(&f, 2, own, 3, 3, AB_OK);
-    log_block(other, 1, 2, NULL, 0);
+    member_write(1, 3);
+    fix_sent(&f, 2, member_own, 3, 3, AB_OK);
+    member_log(member_other, 1, 2, NULL, 0);
     f.backend->streams(f.core, count_stream, &seen);
     ck_assert_uint_eq(seen, 2);
     seen = 0;
@@ -406,34 +367,18 @@ START_TEST(status_shows_streams_and_peers)
 }
 END_TEST
 
-static void add(Suite *suite, const char *name, const TTest *const *tests, size_t count)
-{
-    TCase *tcase = tcase_create(name);
-    tcase_add_checked_fixture(tcase, open_plain, close_it);
-    for (size_t i = 0; i < count; i++) {
-        tcase_add_test(tcase, tests[i]);
-    }
-    suite_add_tcase(suite, tcase);
-}
-
-#define ADD(name, ...)                                                                                       \
-    do {                                                                                                     \
-        const TTest *const tests[] = {__VA_ARGS__};                                                          \
-        add(suite, name, tests, sizeof tests / sizeof tests[0]);                                             \
-    } while (0)
-
 int main(void)
 {
     Suite *suite = suite_create("core_receive");
-    ADD("receiving", blocks_are_logged_once_and_in_order, another_history_is_never_merged,
-        divergence_shows_at_the_handshake);
-    ADD("order", a_block_waits_for_what_it_depends_on, arrival_order_does_not_wait,
-        an_ended_stream_is_not_waited_for_beyond_its_end, nothing_is_applied_before_it_is_durable,
-        a_stuck_state_machine_costs_bounded_memory, what_the_state_machine_has_is_not_given_again,
-        sealed_blocks_carry_what_was_applied);
-    ADD("repair", a_damaged_block_is_repaired_only_by_itself, a_damaged_block_stops_its_stream_only);
-    ADD("rest", trim_waits_for_every_member_and_the_state_machine, reads_wait_for_their_token,
-        status_shows_streams_and_peers);
+    MEMBER_ADD("receiving", blocks_are_logged_once_and_in_order, another_history_is_never_merged,
+               divergence_shows_at_the_handshake);
+    MEMBER_ADD("order", a_block_waits_for_what_it_depends_on, arrival_order_does_not_wait,
+               an_ended_stream_is_not_waited_for_beyond_its_end, nothing_is_applied_before_it_is_durable,
+               a_stuck_state_machine_costs_bounded_memory, what_the_state_machine_has_is_not_given_again,
+               sealed_blocks_carry_what_was_applied);
+    MEMBER_ADD("repair", a_damaged_block_is_repaired_only_by_itself, a_damaged_block_stops_its_stream_only);
+    MEMBER_ADD("rest", trim_waits_for_every_member_and_the_state_machine, reads_wait_for_their_token,
+               status_shows_streams_and_peers);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     int failed = srunner_ntests_failed(runner);
