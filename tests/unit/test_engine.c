@@ -1,50 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The engine through the public headers, one node with a standalone group: writes and their completions, reads,
- * recovery, misbehaving state machines, back-pressure, closing. */
+ * misbehaving state machines, back-pressure. */
 #include "engine/transport/transport.h"
 #include "replication/backends.h"
-#include "tests/support/nodes.h"
+#include "tests/unit/engine_fixture.h"
 
 #include <check.h>
-#include <dirent.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#define WAIT_MS 20000u
-
-static test_cluster cluster;
-static ab_group *group;
-static test_sm *sm;
-
-static void open_again(void)
-{
-    ck_assert_int_eq(test_cluster_open(&cluster, 0), AB_OK);
-    group = cluster.nodes[0].group;
-}
-
-static void setup(void)
-{
-    test_cluster_init(&cluster, 1);
-    sm = &cluster.nodes[0].sm;
-    open_again();
-}
-
-/* On a memory file system, where there is one: a thousand openings are some thousand commits. */
-static void setup_in_memory(void)
-{
-    if (access("/dev/shm", W_OK) == 0) {
-        setenv("TMPDIR", "/dev/shm", 1);
-    }
-    setup();
-}
-
-static void teardown(void)
-{
-    test_cluster_free(&cluster);
-}
 
 /* Counts completions and keeps the last. */
 typedef struct seen {
@@ -151,46 +115,6 @@ START_TEST(bad_calls_are_refused)
 }
 END_TEST
 
-START_TEST(reopening_applies_what_is_missing_once)
-{
-    ck_assert_int_eq(test_write_range(group, "w", 0, 100), AB_OK);
-    ck_assert(test_sm_wait(sm, 100, WAIT_MS));
-    ck_assert_int_eq(test_cluster_close(&cluster, 0), AB_OK);
-    ck_assert_uint_eq(test_sm_count(sm), 100);
-    ck_assert_uint_eq(sm->closes, 1);
-    open_again();
-    ck_assert_int_eq(test_write_range(group, "v", 0, 10), AB_OK);
-    ck_assert(test_sm_wait(sm, 110, WAIT_MS));
-    ck_assert_int_eq(ab_read_wait(group, NULL), AB_OK);
-    ck_assert_uint_eq(test_sm_count(sm), 110);
-    ck_assert_int_eq(sm->order_errors, 0);
-}
-END_TEST
-
-static void no_checkpoints(ab_node_config *config)
-{
-    config->checkpoint_ms = 60000;
-}
-
-/* One that stores nothing gets everything again that the log still has. */
-START_TEST(forgetful_state_machine_is_replayed)
-{
-    ck_assert_int_eq(test_cluster_close(&cluster, 0), AB_OK);
-    cluster.tune = no_checkpoints;
-    sm->keep_durable = false;
-    sm->forgets = true;
-    open_again();
-    ck_assert_int_eq(test_write_range(group, "w", 0, 20), AB_OK);
-    ck_assert(test_sm_wait(sm, 20, WAIT_MS));
-    ck_assert_int_eq(test_cluster_close(&cluster, 0), AB_OK);
-    sm->mark_count = 0;
-    open_again();
-    ck_assert(test_sm_wait(sm, 40, WAIT_MS));
-    ck_assert_str_eq(sm->entries[20].text, "w-0");
-    ck_assert_int_eq(sm->order_errors, 0);
-}
-END_TEST
-
 START_TEST(refused_entry_is_quarantined_and_the_rest_goes_on)
 {
     sm->reject = "w-7";
@@ -204,7 +128,7 @@ START_TEST(refused_entry_is_quarantined_and_the_rest_goes_on)
         ck_assert_str_ne(sm->entries[i].text, "w-7");
     }
     ck_assert_int_eq(test_cluster_close(&cluster, 0), AB_OK);
-    open_again();
+    engine_open();
     ab_group_get_status(group, &status);
     ck_assert_uint_eq(status.quarantined, 1);
 }
@@ -275,7 +199,7 @@ START_TEST(full_queue_pushes_back)
 {
     ck_assert_int_eq(test_cluster_close(&cluster, 0), AB_OK);
     cluster.tune = tiny_queue;
-    open_again();
+    engine_open();
     seen got = {0};
     char payload[1000] = {0};
     unsigned busy = 0, accepted = 0;
@@ -348,172 +272,6 @@ START_TEST(closing_completes_reads)
     ck_assert_uint_eq(atomic_load(&got.count), 1);
     ck_assert_int_eq(atomic_load(&got.last_code), AB_ECLOSED);
     ab_token_free(token);
-}
-END_TEST
-
-START_TEST(a_directory_belongs_to_one)
-{
-    ab_node *second = NULL;
-    ab_message message;
-    ab_node_config config;
-    ab_node_config_init(&config);
-    config.cluster = "test";
-    config.node_id = 1;
-    config.data_dir = cluster.nodes[0].dir;
-    ck_assert_int_eq(ab_node_open(&config, &second, &message), AB_ELOCKED);
-    ck_assert_int_eq(test_cluster_close(&cluster, 0), AB_OK);
-    config.node_id = 2;
-    ck_assert_int_eq(ab_node_open(&config, &second, &message), AB_EIDENTITY);
-    ck_assert_ptr_nonnull(strstr(message.text, "node 1"));
-    config.node_id = 1;
-    config.cluster = "elsewhere";
-    ck_assert_int_eq(ab_node_open(&config, &second, &message), AB_EIDENTITY);
-}
-END_TEST
-
-static size_t count_entries(const char *path)
-{
-    DIR *dir = opendir(path);
-    size_t count = 0;
-    while (dir != NULL && readdir(dir) != NULL) {
-        count++;
-    }
-    closedir(dir);
-    return count;
-}
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define CYCLES 60u
-#else
-#define CYCLES 1000u
-#endif
-
-START_TEST(a_thousand_cycles_leak_nothing)
-{
-    unsigned cycles = getenv("AB_LONG") != NULL ? 1000 : CYCLES;
-    ck_assert_int_eq(test_cluster_close(&cluster, 0), AB_OK);
-    size_t files = count_entries("/proc/self/fd"), threads = count_entries("/proc/self/task");
-    for (unsigned i = 0; i < cycles; i++) {
-        open_again();
-        ck_assert_int_eq(ab_write(group, "x", 1, NULL, NULL, NULL), AB_OK);
-        ck_assert_int_eq(test_cluster_close(&cluster, 0), AB_OK);
-    }
-    ck_assert_uint_eq(count_entries("/proc/self/fd"), files);
-    ck_assert_uint_eq(count_entries("/proc/self/task"), threads);
-    open_again(); /* what was not applied before closing is now */
-    ck_assert_int_eq(ab_read_wait(group, NULL), AB_OK);
-    ck_assert_uint_eq(test_sm_count(sm), cycles);
-    ck_assert_int_eq(sm->order_errors, 0);
-}
-END_TEST
-
-static void interval_mode(ab_node_config *config)
-{
-    config->durability = AB_DURABILITY_INTERVAL;
-    config->durability_interval_ms = 20;
-}
-
-START_TEST(interval_durability_flushes_on_close)
-{
-    ck_assert_int_eq(test_cluster_close(&cluster, 0), AB_OK);
-    cluster.tune = interval_mode;
-    open_again();
-    ck_assert_int_eq(test_write_range(group, "w", 0, 500), AB_OK);
-    ck_assert_int_eq(test_cluster_close(&cluster, 0), AB_OK);
-    open_again();
-    ck_assert_int_eq(ab_read_wait(group, NULL), AB_OK);
-    ck_assert_uint_eq(test_sm_count(sm), 500);
-    ck_assert_int_eq(sm->order_errors, 0);
-}
-END_TEST
-
-static void lazy_interval(ab_node_config *config)
-{
-    config->durability = AB_DURABILITY_INTERVAL;
-    config->durability_interval_ms = 60000;
-}
-
-/* In a process of its own: acknowledged writes that never reach the disk, then a crash. Tells the epoch. */
-static void crash_with_acknowledged(int fd)
-{
-    ab_write_result result = {.code = AB_OK};
-    ab_bytes one = {"a", 1};
-    if (test_cluster_open(&cluster, 0) != AB_OK) {
-        _exit(1);
-    }
-    for (int i = 0; i < 20; i++) {
-        (void)ab_write_wait(cluster.nodes[0].group, &one, 1, NULL, &result);
-    }
-    bool told = result.code == AB_OK && write(fd, &result.stream.epoch, sizeof result.stream.epoch) == 4;
-    _exit(told ? 0 : 1);
-}
-
-/* A tail that may be missing is remembered until each group has drawn its conclusion, whatever happens to the directory
- * between. */
-START_TEST(lost_tail_is_remembered_until_the_group_opens)
-{
-    int fds[2];
-    uint32_t lost = 0;
-    ab_write_result result;
-    ck_assert_int_eq(test_write_range(group, "w", 0, 1), AB_OK);
-    ck_assert_int_eq(test_cluster_close(&cluster, 0), AB_OK);
-    cluster.tune = lazy_interval;
-    ck_assert_int_eq(pipe(fds), 0);
-    pid_t child = fork();
-    ck_assert_int_ge(child, 0);
-    if (child == 0) {
-        crash_with_acknowledged(fds[1]);
-    }
-    ck_assert_int_eq(read(fds[0], &lost, sizeof lost), sizeof lost);
-    ck_assert_int_eq(waitpid(child, NULL, 0), child);
-    ab_node *node = NULL;
-    ab_node_config config;
-    ab_node_config_init(&config);
-    config.cluster = "elsewhere";
-    config.node_id = 1;
-    config.data_dir = cluster.nodes[0].dir;
-    ck_assert_int_eq(ab_node_open(&config, &node, NULL), AB_EIDENTITY);
-    config.cluster = "test";
-    ck_assert_int_eq(ab_node_open(&config, &node, NULL), AB_OK); /* without the group */
-    ck_assert_int_eq(ab_node_close(node), AB_OK);
-    open_again();
-    ck_assert_int_eq(ab_write_wait(group, &(ab_bytes){"b", 1}, 1, NULL, &result), AB_OK);
-    ck_assert_uint_ne(result.stream.epoch, lost);
-    close(fds[0]);
-    close(fds[1]);
-}
-END_TEST
-
-static void short_stop(ab_node_config *config)
-{
-    config->stop_timeout_ms = 200;
-}
-
-static ab_node *volatile left_behind; /* on purpose: somebody is still in its state machine */
-
-START_TEST(stuck_apply_does_not_hold_up_closing)
-{
-    ck_assert_int_eq(test_cluster_close(&cluster, 0), AB_OK);
-    cluster.tune = short_stop;
-    open_again();
-    left_behind = cluster.nodes[0].node;
-    test_sm_block(sm, true);
-    ck_assert_int_eq(test_write_range(group, "w", 0, 3), AB_OK);
-    pthread_mutex_lock(&sm->lock);
-    while (sm->in_apply == 0) {
-        pthread_cond_wait(&sm->changed, &sm->lock);
-    }
-    pthread_mutex_unlock(&sm->lock);
-    ck_assert_int_eq(test_cluster_close(&cluster, 0), AB_ETIMEDOUT);
-    ck_assert_uint_eq(sm->closes, 1); /* of the first opening */
-    test_sm_block(sm, false);
-    pthread_mutex_lock(&sm->lock);
-    while (sm->in_apply > 0) {
-        pthread_cond_wait(&sm->changed, &sm->lock);
-    }
-    pthread_mutex_unlock(&sm->lock);
-    open_again(); /* the log was closed in order */
-    ck_assert(test_sm_wait(sm, 3, WAIT_MS));
 }
 END_TEST
 
@@ -591,14 +349,12 @@ END_TEST
 int main(void)
 {
     TCase *tcase = tcase_create("standalone");
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, engine_setup, engine_teardown);
     tcase_set_timeout(tcase, 100);
     tcase_add_test(tcase, write_is_applied_in_order);
     tcase_add_test(tcase, every_asynchronous_write_completes_once);
     tcase_add_test(tcase, results_say_where_it_went);
     tcase_add_test(tcase, bad_calls_are_refused);
-    tcase_add_test(tcase, reopening_applies_what_is_missing_once);
-    tcase_add_test(tcase, forgetful_state_machine_is_replayed);
     tcase_add_test(tcase, refused_entry_is_quarantined_and_the_rest_goes_on);
     tcase_add_test(tcase, last_entry_refused_moves_the_frontier);
     tcase_add_test(tcase, apply_that_asks_for_time_gets_it);
@@ -606,20 +362,11 @@ int main(void)
     tcase_add_test(tcase, full_queue_pushes_back);
     tcase_add_test(tcase, reads_see_writes);
     tcase_add_test(tcase, closing_completes_reads);
-    tcase_add_test(tcase, a_directory_belongs_to_one);
-    tcase_add_test(tcase, interval_durability_flushes_on_close);
-    tcase_add_test(tcase, lost_tail_is_remembered_until_the_group_opens);
-    tcase_add_test(tcase, stuck_apply_does_not_hold_up_closing);
     tcase_add_test(tcase, a_backend_of_the_user_serves_a_group);
     tcase_add_test(tcase, metrics_are_listed);
     tcase_add_test(tcase, latency_is_counted);
     Suite *suite = suite_create("engine");
     suite_add_tcase(suite, tcase);
-    TCase *cycles = tcase_create("cycles");
-    tcase_add_checked_fixture(cycles, setup_in_memory, teardown);
-    tcase_add_test(cycles, a_thousand_cycles_leak_nothing);
-    tcase_set_timeout(cycles, 90);
-    suite_add_tcase(suite, cycles);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     int failed = srunner_ntests_failed(runner);
