@@ -4,6 +4,7 @@
 
 #include "replication/folds.h"
 #include "replication/frontier.h"
+#include "wal/bytes.h"
 #include <string.h>
 
 static int stored_epoch(const ab_core_init *init, uint32_t *epoch)
@@ -18,9 +19,7 @@ static int stored_epoch(const ab_core_init *init, uint32_t *epoch)
         if (state->value.size != 4) {
             return AB_ECORRUPT;
         }
-        const unsigned char *bytes = state->value.data;
-        *epoch = (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 |
-                 (uint32_t)bytes[3] << 24;
+        *epoch = ab_get_le32(state->value.data);
         return *epoch == 0 ? AB_ECORRUPT : AB_OK;
     }
     return AB_OK;
@@ -84,9 +83,8 @@ int ab_epoch_announce(ab_mark from, uint64_t hash, bool persist, ab_actions *act
 {
     int code = AB_OK;
     if (persist) {
-        uint32_t epoch = from.stream.epoch;
-        unsigned char value[4] = {(unsigned char)epoch, (unsigned char)(epoch >> 8),
-                                  (unsigned char)(epoch >> 16), (unsigned char)(epoch >> 24)};
+        uint8_t value[4];
+        ab_put_le32(value, from.stream.epoch);
         ab_action keep = {.type = AB_ACT_PERSIST,
                           .key = {AB_EPOCH_KEY, strlen(AB_EPOCH_KEY)},
                           .data = {value, sizeof value}};

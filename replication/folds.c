@@ -3,6 +3,7 @@
 #include "replication/folds.h"
 
 #include "wal/block.h"
+#include "wal/bytes.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,29 +101,13 @@ void ab_fold_add(ab_fold *fold, uint32_t epoch, uint64_t last, uint64_t last_has
 
 /* What is kept: epoch, mark epoch, mark index, total, hash; little-endian */
 
-static void put_le(uint8_t *to, size_t bytes, uint64_t value)
-{
-    for (size_t i = 0; i < bytes; i++) {
-        to[i] = (uint8_t)(value >> (8 * i));
-    }
-}
-
-static uint64_t get_le(const uint8_t *from, size_t bytes)
-{
-    uint64_t value = 0;
-    for (size_t i = 0; i < bytes; i++) {
-        value |= (uint64_t)from[i] << (8 * i);
-    }
-    return value;
-}
-
 static void encode(const ab_fold *fold, uint8_t value[AB_FOLD_BYTES])
 {
-    put_le(value, 4, fold->epoch);
-    put_le(value + 4, 4, fold->mark_epoch);
-    put_le(value + 8, 8, fold->mark_index);
-    put_le(value + 16, 8, fold->total);
-    put_le(value + 24, 8, fold->hash);
+    ab_put_le32(value, fold->epoch);
+    ab_put_le32(value + 4, fold->mark_epoch);
+    ab_put_le64(value + 8, fold->mark_index);
+    ab_put_le64(value + 16, fold->total);
+    ab_put_le64(value + 24, fold->hash);
 }
 
 static bool decode(ab_bytes value, ab_fold *fold)
@@ -131,11 +116,11 @@ static bool decode(ab_bytes value, ab_fold *fold)
     if (value.size != AB_FOLD_BYTES) {
         return false;
     }
-    fold->epoch = (uint32_t)get_le(from, 4);
-    fold->mark_epoch = (uint32_t)get_le(from + 4, 4);
-    fold->mark_index = get_le(from + 8, 8);
-    fold->total = get_le(from + 16, 8);
-    fold->hash = get_le(from + 24, 8);
+    fold->epoch = ab_get_le32(from);
+    fold->mark_epoch = ab_get_le32(from + 4);
+    fold->mark_index = ab_get_le64(from + 8);
+    fold->total = ab_get_le64(from + 16);
+    fold->hash = ab_get_le64(from + 24);
     return fold->epoch != 0 && fold->mark_epoch <= fold->epoch && fold->mark_index <= fold->total &&
            (fold->mark_epoch == 0) == (fold->mark_index == 0);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file bytes.h
- * Integers in memory of any alignment: little-endian for values, big-endian for LMDB keys. Pure functions.
+ * Integers in memory of any alignment: little-endian for values, big-endian for LMDB keys. Pure functions; knows
+ * the C library only.
  */
 #ifndef ANABRANCH_WAL_BYTES_H
 #define ANABRANCH_WAL_BYTES_H

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Framed msgpack maps in a growing buffer. The counts of bytes and keys are written last. One owner, one thread. */
 #include "engine/admin/out.h"
+#include "wal/bytes.h"
 #include <anabranch/error.h>
 
 #include <inttypes.h>
@@ -97,10 +98,7 @@ void ab_out_end(ab_out *out)
     if (out->failed) {
         return;
     }
-    uint32_t bytes = (uint32_t)(out->size - out->frame - FRAME_HEADER);
-    for (unsigned i = 0; i < FRAME_HEADER; i++) {
-        out->data[out->frame + i] = (uint8_t)(bytes >> 8 * i);
-    }
+    ab_put_le32(out->data + out->frame, (uint32_t)(out->size - out->frame - FRAME_HEADER));
     out->data[out->map + 1] = (uint8_t)(out->keys >> 8);
     out->data[out->map + 2] = (uint8_t)out->keys;
 }

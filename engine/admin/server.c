@@ -4,6 +4,7 @@
 #define _GNU_SOURCE /* accept4 */
 #include "engine/admin/server.h"
 #include "engine/admin/command.h"
+#include "wal/bytes.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -139,8 +140,7 @@ static void take_request(ab_admin *admin, client *c)
     if (c->fd < 0 || c->working || ab_out_waiting(&c->out) > 0 || c->in_size < FRAME_HEADER) {
         return;
     }
-    uint32_t size =
-        (uint32_t)c->in[0] | (uint32_t)c->in[1] << 8 | (uint32_t)c->in[2] << 16 | (uint32_t)c->in[3] << 24;
+    uint32_t size = ab_get_le32(c->in);
     if (size == 0 || size > AB_ADMIN_REQUEST_MAX) {
         say(admin, AB_LOG_WARN, "admin: a client sent no request of this protocol: closed");
         let_go(c);

@@ -5,6 +5,7 @@
 
 #include "replication/planted.h"
 #include "wal/block.h"
+#include "wal/bytes.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,33 +17,17 @@
 
 /* Records */
 
-static void put_number(uint8_t *to, uint64_t value, size_t bytes)
-{
-    for (size_t i = 0; i < bytes; i++) {
-        to[i] = (uint8_t)(value >> (8 * i));
-    }
-}
-
-static uint64_t get_number(const uint8_t *from, size_t bytes)
-{
-    uint64_t value = 0;
-    for (size_t i = bytes; i-- > 0;) {
-        value = value << 8 | from[i];
-    }
-    return value;
-}
-
 static void encode_key(const ab_mm_rewind *rewind, uint8_t key[KEY_SIZE])
 {
     memcpy(key, KEY_PREFIX, sizeof KEY_PREFIX - 1);
-    put_number(key + KEY_SIZE - 8, rewind->stream.node, 4);
-    put_number(key + KEY_SIZE - 4, rewind->epoch, 4);
+    ab_put_le32(key + KEY_SIZE - 8, rewind->stream.node);
+    ab_put_le32(key + KEY_SIZE - 4, rewind->epoch);
 }
 
 static void encode_value(const ab_mm_rewind *rewind, uint8_t value[VALUE_SIZE])
 {
     ab_block_origin_write(value, &rewind->origin);
-    put_number(value + AB_BLOCK_ORIGIN_BYTES, rewind->applied, 8);
+    ab_put_le64(value + AB_BLOCK_ORIGIN_BYTES, rewind->applied);
     value[VALUE_SIZE - 1] = (uint8_t)((rewind->done ? FLAG_DONE : 0) | (rewind->begun ? FLAG_BEGUN : 0));
 }
 
@@ -63,13 +48,13 @@ static bool decode(const ab_state_value *state, ab_mm_rewind *rewind)
     if (state->value.size != VALUE_SIZE) {
         return false;
     }
-    *rewind = (ab_mm_rewind){.epoch = (uint32_t)get_number(key + KEY_SIZE - 4, 4),
-                             .applied = get_number(value + AB_BLOCK_ORIGIN_BYTES, 8),
+    *rewind = (ab_mm_rewind){.epoch = ab_get_le32(key + KEY_SIZE - 4),
+                             .applied = ab_get_le64(value + AB_BLOCK_ORIGIN_BYTES),
                              .done = (value[VALUE_SIZE - 1] & FLAG_DONE) != 0,
                              .begun = (value[VALUE_SIZE - 1] & FLAG_BEGUN) != 0,
                              .stored = true};
     ab_block_origin_read(value, &rewind->origin);
-    rewind->stream = (ab_stream){(uint32_t)get_number(key + KEY_SIZE - 8, 4), rewind->origin.epoch};
+    rewind->stream = (ab_stream){ab_get_le32(key + KEY_SIZE - 8), rewind->origin.epoch};
     return rewind->stream.node != 0 && rewind->origin.epoch != 0 && rewind->epoch > rewind->origin.epoch;
 }
 

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE /* O_PATH */
 #include "tools/anabranch/client.h"
 #include "tools/anabranch/text.h"
+#include "wal/bytes.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -122,9 +123,7 @@ static int send_query(int fd, const query *q, ab_message *message)
     msgpack_packer_init(&packer, &buffer, msgpack_sbuffer_write);
     pack_query(&packer, q);
     uint8_t header[FRAME_HEADER];
-    for (unsigned i = 0; i < FRAME_HEADER; i++) {
-        header[i] = (uint8_t)(buffer.size >> 8 * i);
-    }
+    ab_put_le32(header, (uint32_t)buffer.size);
     int code = send_all(fd, (const char *)header, sizeof header, message);
     code = code != AB_OK ? code : send_all(fd, buffer.data, buffer.size, message);
     msgpack_sbuffer_destroy(&buffer);
@@ -228,8 +227,7 @@ static int receive_row(int fd, int silence_ms, json_t **row, ab_message *message
     if (code != AB_OK) {
         return code;
     }
-    size_t size =
-        (size_t)header[0] | (size_t)header[1] << 8 | (size_t)header[2] << 16 | (size_t)header[3] << 24;
+    size_t size = ab_get_le32(header);
     if (size == 0 || size > FRAME_MAX) {
         return broken(message, "an answer of an impossible size");
     }
