@@ -354,7 +354,7 @@ void ab_append_leave(ab_group *group); /* closing: until no writer waits for roo
 void ab_append_expire(ab_group *group, uint64_t now);
 void ab_open_block_free(ab_open_block *block);
 
-/* wal_thread.c */
+/* wal_thread.c; wal_queue.c: what takes work for the thread */
 int ab_wal_thread_start(ab_node *node);
 void ab_wal_thread_stop(ab_node *node);
 void ab_wal_thread_drain(ab_node *node); /* frees what came too late for it */

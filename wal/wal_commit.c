@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Writing: operations, trimming, repair, one transaction per call. The one writer's thread. */
-#include "wal/wal_internal.h"
+/* Writing: operations, trimming, one transaction per call. The one writer's thread. */
+#include "wal/wal_commit.h"
 
 #include "wal/bytes.h"
 #include <errno.h>
@@ -15,59 +15,47 @@
 #define PAGE_HEADER 16u
 #define PAGE_OVERFLOW 0x04u
 
-/* One call of ab_wal_commit(), one attempt. */
-typedef struct commit {
-    ab_wal *wal;
-    MDB_txn *txn;
-    bool appends;       /* must respect the ceiling */
-    bool changed;       /* there is something to commit */
-    uint64_t bytes;     /* of blocks put */
-    int rc;             /* what LMDB said, where an operation failed of it */
-    const uint8_t *map; /* where the file is mapped; NULL: unknown */
-} commit;
-
-static int lmdb_fails(commit *c, int rc, const char *what)
+int ab_commit_lmdb_fail(ab_commit *c, int rc, const char *what)
 {
     c->rc = rc;
     return ab_wal_lmdb_fail(c->wal, rc, what);
 }
 
-static int invalid(commit *c, const ab_block_header *h, const char *what)
+int ab_commit_invalid(ab_commit *c, const ab_block_header *h, const char *what)
 {
     return ab_wal_fail(c->wal, AB_EINVAL, "group %llu, stream %u/%u, block %llu to %llu: %s",
                        (unsigned long long)h->group, h->node, h->epoch, (unsigned long long)h->first,
                        (unsigned long long)h->last, what);
 }
 
-/* @return AB_OK with a zero record where the stream is new */
-static int record_of(commit *c, uint64_t group, ab_stream stream, ab_wal_record *record)
+int ab_commit_record(ab_commit *c, uint64_t group, ab_stream stream, ab_wal_record *record)
 {
     *record = (ab_wal_record){.base = 0};
     int code = ab_wal_txn_record_get(c->wal, c->txn, group, stream, record);
     return code == AB_ENOTFOUND ? AB_OK : code;
 }
 
-static int record_store(commit *c, uint64_t group, ab_stream stream, const ab_wal_record *record)
+int ab_commit_record_store(ab_commit *c, uint64_t group, ab_stream stream, const ab_wal_record *record)
 {
     c->changed = true;
-    return lmdb_fails(c, ab_wal_txn_record_put(c->wal, c->txn, group, stream, record),
-                      "write a stream's record");
+    return ab_commit_lmdb_fail(c, ab_wal_txn_record_put(c->wal, c->txn, group, stream, record),
+                               "write a stream's record");
 }
 
-static int block_of(commit *c, const ab_wal_op *op, ab_block_header *header)
+int ab_commit_block_read(ab_commit *c, const ab_wal_op *op, ab_block_header *header)
 {
     int code = ab_block_header_read(op->data.data, op->data.size, header);
     if (code != AB_OK || ab_block_size(header) != op->data.size) {
         return ab_wal_fail(c->wal, code == AB_OK ? AB_EINVAL : code, "the block to be logged is malformed");
     }
     if (header->group == 0 || (op->group != 0 && op->group != header->group)) {
-        return invalid(c, header, "is not of that group");
+        return ab_commit_invalid(c, header, "is not of that group");
     }
     return AB_OK;
 }
 
 /* The same bytes under the same key: a commit whose outcome was unknown is being repeated. */
-static bool already_there(commit *c, const ab_block_header *header)
+static bool already_there(ab_commit *c, const ab_block_header *header)
 {
     uint8_t bytes[AB_WAL_BLOCK_KEY];
     ab_wal_block_key(bytes, header->group, (ab_stream){header->node, header->epoch}, header->first);
@@ -78,7 +66,7 @@ static bool already_there(commit *c, const ab_block_header *header)
            ab_get_le64((const uint8_t *)value.mv_data + CHECKSUM_OFFSET) == header->checksum;
 }
 
-static int block_write(commit *c, const ab_block_header *header, ab_bytes data)
+int ab_commit_block_write(ab_commit *c, const ab_block_header *header, ab_bytes data)
 {
     uint8_t bytes[AB_WAL_BLOCK_KEY];
     ab_wal_block_key(bytes, header->group, (ab_stream){header->node, header->epoch}, header->first);
@@ -89,7 +77,7 @@ static int block_write(commit *c, const ab_block_header *header, ab_bytes data)
         memcpy(value.mv_data, data.data, data.size);
         c->changed = true;
     }
-    return lmdb_fails(c, rc, "write a block");
+    return ab_commit_lmdb_fail(c, rc, "write a block");
 }
 
 static bool own_name(ab_bytes key)
@@ -98,7 +86,7 @@ static bool own_name(ab_bytes key)
            memcmp(key.data, AB_WAL_STREAM_PREFIX, AB_WAL_STREAM_PREFIX_SIZE) == 0;
 }
 
-static int put_state(commit *c, const ab_wal_op *op)
+static int put_state(ab_commit *c, const ab_wal_op *op)
 {
     if (op->key.size == 0 || op->key.size > AB_WAL_STATE_KEY_MAX || own_name(op->key) ||
         op->data.size > AB_BLOCK_MAX - AB_WAL_STATE_SUM) {
@@ -107,24 +95,15 @@ static int put_state(commit *c, const ab_wal_op *op)
     }
     c->changed = true;
     if (op->type == AB_WAL_DEL_STATE) {
-        return lmdb_fails(c, ab_wal_txn_state_del(c->wal, c->txn, op->group, op->key), "remove small state");
+        return ab_commit_lmdb_fail(c, ab_wal_txn_state_del(c->wal, c->txn, op->group, op->key),
+                                   "remove small state");
     }
-    return lmdb_fails(c, ab_wal_txn_state_put(c->wal, c->txn, op->group, op->key, op->data),
-                      "write small state");
+    return ab_commit_lmdb_fail(c, ab_wal_txn_state_put(c->wal, c->txn, op->group, op->key, op->data),
+                               "write small state");
 }
 
-/* A stored block and the key behind it. */
-typedef struct neighbours {
-    MDB_val value;
-    uint64_t first;
-    uint64_t last;      /* by the next key, or by the record */
-    bool has_next;      /* in this stream */
-    uint64_t next_prev; /* what the next block says is this one's hash */
-    MDB_val next;
-} neighbours;
-
-/* First block of the stream at or behind `from`. @return AB_OK, AB_ENOTFOUND */
-static int look(commit *c, uint64_t group, ab_stream stream, uint64_t from, uint64_t end, neighbours *found)
+int ab_commit_look(ab_commit *c, uint64_t group, ab_stream stream, uint64_t from, uint64_t end,
+                   ab_neighbours *found)
 {
     uint8_t bytes[AB_WAL_BLOCK_KEY];
     ab_wal_block_key(bytes, group, stream, from);
@@ -132,7 +111,7 @@ static int look(commit *c, uint64_t group, ab_stream stream, uint64_t from, uint
     MDB_cursor *cursor;
     int rc = mdb_cursor_open(c->txn, c->wal->blocks_db, &cursor);
     if (rc != MDB_SUCCESS) {
-        return lmdb_fails(c, rc, "read blocks");
+        return ab_commit_lmdb_fail(c, rc, "read blocks");
     }
     rc = mdb_cursor_get(cursor, &key, &found->value, MDB_SET_RANGE);
     if (rc == MDB_SUCCESS && !ab_wal_block_key_is(&key, group, stream)) {
@@ -149,11 +128,11 @@ static int look(commit *c, uint64_t group, ab_stream stream, uint64_t from, uint
         }
     }
     mdb_cursor_close(cursor);
-    return rc == MDB_NOTFOUND ? AB_ENOTFOUND : lmdb_fails(c, rc, "read blocks");
+    return rc == MDB_NOTFOUND ? AB_ENOTFOUND : ab_commit_lmdb_fail(c, rc, "read blocks");
 }
 
 /* Hash of a block about to be trimmed: its own word and its follower's agree, or whichever proves to be sound. */
-static int hash_of(commit *c, const neighbours *n, uint64_t record_last_hash, uint64_t *hash)
+static int hash_of(ab_commit *c, const ab_neighbours *n, uint64_t record_last_hash, uint64_t *hash)
 {
     ab_block_header header;
     uint64_t own = n->value.mv_size >= AB_BLOCK_HEADER
@@ -175,7 +154,7 @@ static int hash_of(commit *c, const neighbours *n, uint64_t record_last_hash, ui
 }
 
 /* LMDB does not tell where its map begins; a value on a page of the file and that page's number do. */
-static const uint8_t *map_start(const commit *c)
+static const uint8_t *map_start(const ab_commit *c)
 {
     MDB_val key = {AB_WAL_COMMIT_KEY_SIZE, (void *)AB_WAL_COMMIT_KEY};
     MDB_val value;
@@ -193,7 +172,7 @@ static const uint8_t *map_start(const commit *c)
  * LMDB frees the pages that the header of a block's first page names: a damaged one would give away live pages.
  * What has to stand there is known, so it is put right before LMDB looks at it.
  */
-static int run_mend(commit *c, const MDB_val *value)
+static int run_mend(ab_commit *c, const MDB_val *value)
 {
     const uint8_t *page = (const uint8_t *)value->mv_data - PAGE_HEADER;
     uint32_t size = c->wal->page_size;
@@ -221,7 +200,7 @@ static int run_mend(commit *c, const MDB_val *value)
     return AB_OK;
 }
 
-static int block_delete(commit *c, uint64_t group, ab_stream stream, const neighbours *n)
+int ab_commit_block_delete(ab_commit *c, uint64_t group, ab_stream stream, const ab_neighbours *n)
 {
     uint8_t bytes[AB_WAL_BLOCK_KEY];
     ab_wal_block_key(bytes, group, stream, n->first);
@@ -231,16 +210,15 @@ static int block_delete(commit *c, uint64_t group, ab_stream stream, const neigh
         return code;
     }
     c->changed = true;
-    return lmdb_fails(c, mdb_del(c->txn, c->wal->blocks_db, &key, NULL), "remove a block");
+    return ab_commit_lmdb_fail(c, mdb_del(c->txn, c->wal->blocks_db, &key, NULL), "remove a block");
 }
 
-/* The record says where the stream ends. A key behind that can only be a damaged one: it would stand in the way. */
-static int clear_behind(commit *c, uint64_t group, ab_stream stream, uint64_t last)
+int ab_commit_clear_behind(ab_commit *c, uint64_t group, ab_stream stream, uint64_t last)
 {
-    neighbours n = {.first = 0};
+    ab_neighbours n = {.first = 0};
     int code;
-    while ((code = look(c, group, stream, last + 1, last, &n)) == AB_OK) {
-        code = block_delete(c, group, stream, &n);
+    while ((code = ab_commit_look(c, group, stream, last + 1, last, &n)) == AB_OK) {
+        code = ab_commit_block_delete(c, group, stream, &n);
         if (code != AB_OK) {
             return code;
         }
@@ -248,16 +226,16 @@ static int clear_behind(commit *c, uint64_t group, ab_stream stream, uint64_t la
     return code == AB_ENOTFOUND ? AB_OK : code;
 }
 
-static int put_block(commit *c, const ab_wal_op *op)
+static int put_block(ab_commit *c, const ab_wal_op *op)
 {
     ab_block_header header;
     ab_wal_record record;
-    int code = block_of(c, op, &header);
+    int code = ab_commit_block_read(c, op, &header);
     if (code != AB_OK) {
         return code;
     }
     const ab_stream stream = {header.node, header.epoch};
-    code = record_of(c, header.group, stream, &record);
+    code = ab_commit_record(c, header.group, stream, &record);
     if (code != AB_OK) {
         return code;
     }
@@ -265,11 +243,11 @@ static int put_block(commit *c, const ab_wal_op *op)
         if (header.last <= record.last && already_there(c, &header)) {
             return AB_OK;
         }
-        return invalid(c, &header, "does not follow the stream's last block");
+        return ab_commit_invalid(c, &header, "does not follow the stream's last block");
     }
-    code = clear_behind(c, header.group, stream, record.last);
+    code = ab_commit_clear_behind(c, header.group, stream, record.last);
     if (code == AB_OK) {
-        code = block_write(c, &header, op->data);
+        code = ab_commit_block_write(c, &header, op->data);
     }
     if (code != AB_OK) {
         return code;
@@ -279,18 +257,18 @@ static int put_block(commit *c, const ab_wal_op *op)
     record.last = header.last;
     record.last_hash = header.checksum;
     record.hlc_last = header.hlc_last;
-    return record_store(c, header.group, stream, &record);
+    return ab_commit_record_store(c, header.group, stream, &record);
 }
 
-static int trim(commit *c, ab_wal_op *op)
+static int trim(ab_commit *c, ab_wal_op *op)
 {
     ab_wal_record record;
-    int code = record_of(c, op->group, op->stream, &record);
+    int code = ab_commit_record(c, op->group, op->stream, &record);
     op->done = 0;
     op->done_index = record.base;
     while (code == AB_OK && op->done < op->limit && record.base < op->index) {
-        neighbours n = {.first = 0};
-        code = look(c, op->group, op->stream, record.base + 1, record.last, &n);
+        ab_neighbours n = {.first = 0};
+        code = ab_commit_look(c, op->group, op->stream, record.base + 1, record.last, &n);
         if (code == AB_ENOTFOUND || (code == AB_OK && n.last > op->index)) {
             code = AB_OK;
             break;
@@ -299,26 +277,26 @@ static int trim(commit *c, ab_wal_op *op)
             code = hash_of(c, &n, record.last_hash, &record.base_hash);
         }
         if (code == AB_OK) {
-            code = block_delete(c, op->group, op->stream, &n);
+            code = ab_commit_block_delete(c, op->group, op->stream, &n);
         }
         record.base = n.last;
         op->done++;
     }
     if (code == AB_OK && op->done > 0) {
         op->done_index = record.base;
-        code = record_store(c, op->group, op->stream, &record);
+        code = ab_commit_record_store(c, op->group, op->stream, &record);
     }
     return code;
 }
 
 /* Blocks go by their keys, whatever their contents: nobody will read them again. */
-static int forget(commit *c, ab_wal_op *op)
+static int forget(ab_commit *c, ab_wal_op *op)
 {
-    neighbours n = {.first = 0};
+    ab_neighbours n = {.first = 0};
     int code = AB_OK;
     op->done = 0;
-    while (op->done < op->limit && (code = look(c, op->group, op->stream, 0, 0, &n)) == AB_OK) {
-        code = block_delete(c, op->group, op->stream, &n);
+    while (op->done < op->limit && (code = ab_commit_look(c, op->group, op->stream, 0, 0, &n)) == AB_OK) {
+        code = ab_commit_block_delete(c, op->group, op->stream, &n);
         if (code != AB_OK) {
             return code;
         }
@@ -328,144 +306,11 @@ static int forget(commit *c, ab_wal_op *op)
         return code;
     }
     c->changed = true;
-    return lmdb_fails(c, ab_wal_txn_record_del(c->wal, c->txn, op->group, op->stream),
-                      "remove a stream's record");
+    return ab_commit_lmdb_fail(c, ab_wal_txn_record_del(c->wal, c->txn, op->group, op->stream),
+                               "remove a stream's record");
 }
 
-/* What is known for sure of the block before a place. */
-typedef struct before_it {
-    bool known;
-    uint64_t last;
-    uint64_t hash;
-    uint64_t hlc; /* 0: not known */
-} before_it;
-
-static before_it look_before(commit *c, const ab_block_header *h, const ab_wal_record *record)
-{
-    uint8_t bytes[AB_WAL_BLOCK_KEY];
-    ab_block_header header;
-    if (h->first == record->base + 1) {
-        return (before_it){true, record->base, record->base_hash, 0};
-    }
-    const ab_stream stream = {h->node, h->epoch};
-    ab_wal_block_key(bytes, h->group, stream, h->first);
-    MDB_val key = {sizeof(bytes), bytes};
-    MDB_val value;
-    MDB_cursor *cursor;
-    if (mdb_cursor_open(c->txn, c->wal->blocks_db, &cursor) != MDB_SUCCESS) {
-        return (before_it){.known = false};
-    }
-    int rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-    rc = mdb_cursor_get(cursor, &key, &value, rc == MDB_SUCCESS ? MDB_PREV : MDB_LAST);
-    bool known = rc == MDB_SUCCESS && ab_wal_block_key_is(&key, h->group, stream) &&
-                 ab_wal_block_check(&key, &value, &header) == AB_OK;
-    mdb_cursor_close(cursor);
-    return known ? (before_it){true, header.last, header.checksum, header.hlc_last}
-                 : (before_it){.known = false};
-}
-
-/* Removes what stands in the place of `h` and is not sound. `*there`: the very block is, and is sound. */
-static int clear_place(commit *c, const ab_block_header *h, const ab_wal_record *record, bool *there)
-{
-    const ab_stream stream = {h->node, h->epoch};
-    neighbours n = {.first = 0};
-    int code;
-    *there = false;
-    while ((code = look(c, h->group, stream, h->first, record->last, &n)) == AB_OK && n.first <= h->last) {
-        ab_block_header old;
-        if (ab_block_check(n.value.mv_data, n.value.mv_size, &old) == AB_OK && old.group == h->group &&
-            old.node == h->node && old.epoch == h->epoch && old.first == n.first) {
-            *there = old.checksum == h->checksum;
-            return *there ? AB_OK : invalid(c, h, "there is a sound block in its place");
-        }
-        code = block_delete(c, h->group, stream, &n);
-        if (code != AB_OK) {
-            return code;
-        }
-    }
-    return code == AB_ENOTFOUND ? AB_OK : code;
-}
-
-/* Whether `h` fills its place: ends where the next begins, or the stream ends; and the chain holds on both sides. */
-static bool fits_place(commit *c, const ab_block_header *h, const ab_wal_record *record)
-{
-    ab_block_header next;
-    neighbours n = {.first = 0};
-    before_it before = look_before(c, h, record);
-    if (before.known &&
-        (before.last >= h->first || (before.last == h->first - 1 && before.hash != h->prev_hash))) {
-        return false;
-    }
-    if (look(c, h->group, (ab_stream){h->node, h->epoch}, h->first, record->last, &n) != AB_OK) {
-        return h->last == record->last && h->checksum == record->last_hash;
-    }
-    return n.first == h->last + 1 && (ab_block_check(n.value.mv_data, n.value.mv_size, &next) != AB_OK ||
-                                      next.prev_hash == h->checksum);
-}
-
-static int replace_block(commit *c, const ab_wal_op *op)
-{
-    ab_block_header h;
-    ab_wal_record record;
-    bool there = false;
-    int code = block_of(c, op, &h);
-    if (code == AB_OK && ab_block_check(op->data.data, op->data.size, &h) != AB_OK) {
-        code = invalid(c, &h, "the block meant to repair is damaged itself");
-    }
-    if (code == AB_OK) {
-        code = record_of(c, h.group, (ab_stream){h.node, h.epoch}, &record);
-    }
-    if (code == AB_OK && (h.first <= record.base || h.last > record.last)) {
-        code = invalid(c, &h, "there is no such block to repair");
-    }
-    if (code == AB_OK) {
-        code = clear_place(c, &h, &record, &there);
-    }
-    if (code != AB_OK || there) {
-        return code;
-    }
-    if (!fits_place(c, &h, &record)) {
-        return invalid(c, &h, "does not fit its neighbours in the chain");
-    }
-    return block_write(c, &h, op->data);
-}
-
-/* Only where a block ends, and only in the history that the caller knows. */
-static bool may_rewind(commit *c, const ab_wal_op *op, const ab_wal_record *record, uint64_t *hlc)
-{
-    ab_block_header h = {.node = op->stream.node, .epoch = op->stream.epoch, .group = op->group};
-    h.first = op->index + 1;
-    before_it before = look_before(c, &h, record);
-    *hlc = before.known ? before.hlc : 0;
-    return op->index <= record->base ? op->index < record->base || op->hash == record->base_hash
-                                     : !before.known || (before.last == op->index && before.hash == op->hash);
-}
-
-static int rewind_stream(commit *c, const ab_wal_op *op)
-{
-    ab_wal_record record;
-    int code = record_of(c, op->group, op->stream, &record);
-    if (code != AB_OK || record.last <= op->index) {
-        return code;
-    }
-    uint64_t hlc = 0;
-    if (!may_rewind(c, op, &record, &hlc)) {
-        return ab_wal_fail(c->wal, AB_EINVAL, "group %llu, stream %u/%u: no block of that hash ends at %llu",
-                           (unsigned long long)op->group, op->stream.node, op->stream.epoch,
-                           (unsigned long long)op->index);
-    }
-    record.last = op->index;
-    record.last_hash = op->hash;
-    record.hlc_last = hlc;
-    if (record.base > op->index) {
-        record.base = op->index;
-        record.base_hash = op->hash;
-    }
-    code = clear_behind(c, op->group, op->stream, record.last);
-    return code == AB_OK ? record_store(c, op->group, op->stream, &record) : code;
-}
-
-static int carry_out(commit *c, ab_wal_op *op)
+static int carry_out(ab_commit *c, ab_wal_op *op)
 {
     switch (op->type) {
     case AB_WAL_PUT_BLOCK:
@@ -476,17 +321,17 @@ static int carry_out(commit *c, ab_wal_op *op)
     case AB_WAL_TRIM:
         return trim(c, op);
     case AB_WAL_REPLACE_BLOCK:
-        return replace_block(c, op);
+        return ab_commit_replace_block(c, op);
     case AB_WAL_FORGET:
         return forget(c, op);
     case AB_WAL_REWIND:
-        return rewind_stream(c, op);
+        return ab_commit_rewind(c, op);
     default:
         return ab_wal_fail(c->wal, AB_EINVAL, "unknown operation %d", (int)op->type);
     }
 }
 
-static int ceiling_check(commit *c)
+static int ceiling_check(ab_commit *c)
 {
     uint64_t used = 0;
     if (!c->appends || c->wal->options.max_bytes == 0) {
@@ -494,7 +339,7 @@ static int ceiling_check(commit *c)
     }
     int rc = ab_wal_used_bytes(c->wal, c->txn, &used);
     if (rc != MDB_SUCCESS || used <= c->wal->options.max_bytes) {
-        return lmdb_fails(c, rc, "count pages");
+        return ab_commit_lmdb_fail(c, rc, "count pages");
     }
     return ab_wal_fail(
         c->wal, AB_ENOSPC,
@@ -540,7 +385,7 @@ static bool disk_is_full(const ab_wal *wal, uint64_t needed)
 }
 
 /* The commit did not go through. Finds out whether the environment can go on, and opens it anew if not. */
-static int commit_failed(commit *c, int rc)
+static int commit_failed(ab_commit *c, int rc)
 {
     ab_wal *wal = c->wal;
     MDB_txn *probe;
@@ -562,7 +407,7 @@ static int commit_failed(commit *c, int rc)
 /* One attempt. *rc is MDB_MAP_FULL where a larger map would help. */
 static int attempt(ab_wal *wal, ab_wal_op *ops, size_t count, size_t *failed, int *rc)
 {
-    commit c = {.wal = wal};
+    ab_commit c = {.wal = wal};
     *failed = count;
     *rc = mdb_txn_begin(wal->env, NULL, 0, &c.txn);
     if (*rc != MDB_SUCCESS) {

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file wal_queue.h
+ * What the log thread shares with those who hand it work.
+ */
+#ifndef ANABRANCH_ENGINE_WAL_QUEUE_H
+#define ANABRANCH_ENGINE_WAL_QUEUE_H
+
+#include "engine/engine.h"
+
+/** Small state and trims without a block wait this long for one to travel with: a commit of their own costs two flushes. */
+#define AB_WAL_LAZY_NS (500 * 1000000ull)
+
+/** Wakes the log thread if it sleeps. Its lock is held. */
+void ab_wal_wake(ab_wal_thread *self);
+
+#endif
