@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file config_fields.h
- * One table per configuration struct: key, kind, place, range. The check of structs filled in code, the YAML
- * loader and the test of docs/CONFIGURATION.md all read it. Constant data and pure functions; any thread.
+ * One table per configuration struct: key, kind, place, range, meaning. The check of structs filled in code, the YAML
+ * loader and the reference (docs/CONFIGURATION.md) are made of it. Constant data and pure functions; any thread.
  */
 #ifndef ANABRANCH_ENGINE_BASE_CONFIG_FIELDS_H
 #define ANABRANCH_ENGINE_BASE_CONFIG_FIELDS_H
@@ -34,6 +34,8 @@ typedef struct ab_config_field {
     size_t offset;
     uint64_t min;
     uint64_t max;
+    const char *unit;    /* "" if it has none */
+    const char *meaning; /* Markdown, on one line */
 } ab_config_field;
 
 typedef struct ab_config_table {
@@ -73,6 +75,9 @@ const char *const *ab_field_names(ab_field_kind kind, size_t *count);
 
 /** Puts what is allowed into `text`, e.g. "1 to 60000", "4KiB to 8MiB", "sync, interval, none". */
 void ab_field_allowed(const ab_config_field *field, char *text, size_t size);
+
+/** What a file would have to say for the value in `base`; "" if there is none. May be in `scratch`. */
+const char *ab_field_text(const ab_config_field *field, const void *base, char *scratch, size_t size);
 
 /** Number in the member of `base` that the field describes; for numeric and enumerated kinds and bool. */
 uint64_t ab_field_number(const ab_config_field *field, const void *base);

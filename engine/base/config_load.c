@@ -215,7 +215,7 @@ static int check_members(const ab_node_config *node, const ab_group_config *grou
 /* `members` has room for those of this group. */
 static int load_group(ab_config *config, unsigned position, uint32_t *members, ab_config_fault *fault)
 {
-    static const ab_config_field member = {"members", AB_FIELD_U32, 0, 1, UINT32_MAX};
+    static const ab_config_field member = {"members", AB_FIELD_U32, 0, 1, UINT32_MAX, "", ""};
     const ab_raw_group *raw = &config->raw->groups[position];
     ab_group_config *group = &config->groups[position];
     char prefix[48];

@@ -61,33 +61,6 @@ static void note_place(void *arg, const char *path, size_t line)
     }
 }
 
-/* What a file would have to say for this value. */
-static const char *field_text(const ab_config_field *field, const void *base, char *scratch, size_t size)
-{
-    size_t count = 0;
-    const char *text = NULL;
-    uint64_t number = ab_field_number(field, base);
-    const char *const *names = ab_field_names(field->kind, &count);
-    switch (field->kind) {
-    case AB_FIELD_TEXT:
-        memcpy(&text, (const char *)base + field->offset, sizeof text);
-        return text != NULL ? text : "";
-    case AB_FIELD_BOOL:
-        return number != 0 ? "true" : "false";
-    case AB_FIELD_SIZE32:
-    case AB_FIELD_SIZE64:
-        ab_size_text(number, scratch, size);
-        return scratch;
-    default:
-        break;
-    }
-    if (names != NULL) {
-        return number < count ? names[number] : "?";
-    }
-    snprintf(scratch, size, "%" PRIu64, number);
-    return scratch;
-}
-
 /* The node's key that a group's level follows where it is "default"; NULL: none. */
 static const char *followed(const ab_config_field *field, const void *base)
 {
@@ -107,7 +80,7 @@ static bool show_table(const ab_config *config, const ab_config_table *table, co
         char scratch[32];
         snprintf(path, sizeof path, "%s%s", prefix, field->key);
         ab_config_value value = {
-            .path = path, .text = field_text(field, base, scratch, sizeof scratch), .line = found[i]};
+            .path = path, .text = ab_field_text(field, base, scratch, sizeof scratch), .line = found[i]};
         value.follows = table == &ab_group_table ? followed(field, base) : NULL;
         if (value.follows != NULL) {
             value.text = field->kind == AB_FIELD_WRITE_LEVEL ? ab_write_level_name(config->node.write_level)

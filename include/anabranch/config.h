@@ -158,6 +158,22 @@ typedef struct ab_config_value {
 typedef bool (*ab_config_value_fn)(void *arg, const ab_config_value *value);
 AB_API int ab_config_each(const ab_config *config, ab_config_value_fn fn, void *arg);
 
+/** A key that a file may have, as a reference tells it. */
+typedef struct ab_config_key {
+    const char *path; /**< "node.peers[].host"; borrowed for the call, as the rest */
+    const char *type; /**< "integer", "size", "boolean", "text", "name" (one of those allowed) or "list" */
+    const char *unit; /**< "ms", "bytes"; "" if it has none */
+    const char *fallback; /**< the default as a file would say it; NULL: none */
+    bool required;
+    const char *allowed; /**< "1 to 60000", "4KiB to 8MiB", "sync, interval, none" */
+    const char *meaning; /**< Markdown, on one line */
+} ab_config_key;
+
+/** Calls `fn` with every key that a file may have beside `application`, until it returns false. Keys come in the order of
+ *  ab_config_each(), a list before the keys of its items. Needs no memory. @return AB_OK, AB_EINVAL */
+typedef bool (*ab_config_key_fn)(void *arg, const ab_config_key *key);
+AB_API int ab_config_keys(ab_config_key_fn fn, void *arg);
+
 /** Level by name and name by level. Unknown names are AB_EINVAL, unknown levels give "?". */
 AB_API int ab_write_level_parse(const char *name, ab_write_level *level);
 AB_API int ab_read_level_parse(const char *name, ab_read_level *level);

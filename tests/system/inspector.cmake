@@ -5,6 +5,9 @@ if(AB_TOOLS)
     add_test(NAME inspector_offline COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/inspector ${CMAKE_BINARY_DIR})
     set_tests_properties(inspector_offline PROPERTIES TIMEOUT 120 LABELS system)
 
+    add_test(NAME reference COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/reference ${CMAKE_BINARY_DIR})
+    set_tests_properties(reference PROPERTIES TIMEOUT 60 LABELS system)
+
     pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
     ab_test(NAME test_inspector_live SOURCES test_inspector_live.c ${CMAKE_SOURCE_DIR}/tests/support/nodes.c
         ${CMAKE_SOURCE_DIR}/tests/support/sm.c

@@ -131,6 +131,7 @@ START_TEST(outputs_are_as_documented)
     check("status --data nowhere", "document", false);
     check("config check good.yaml nowhere.yaml", "document", false);
     check("config show good.yaml nowhere.yaml", "document", false);
+    check("config reference", "document", false);
     schema_unseen(known, unseen, sizeof unseen);
     ck_assert_msg(unseen[0] == '\0', "docs/INSPECTOR.md has keys that nothing prints: %s", unseen);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Structs filled in code: defaults, ranges, names of levels; and docs/CONFIGURATION.md against the tables. */
+/* Structs filled in code: defaults, ranges, names of levels; what a reference of the keys is made of. */
 #include "engine/base/config_fields.h"
+#include "engine/base/yaml_scan.h"
 #include <check.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -219,92 +220,82 @@ static char *read_reference(void)
     return text;
 }
 
-static void default_text(const ab_config_field *field, const void *base, char *text, size_t size)
-{
-    uint64_t value = ab_field_number(field, base);
+typedef struct seen {
+    char paths[64][64];
     size_t count;
-    const char *const *names = ab_field_names(field->kind, &count);
-    if (field->kind == AB_FIELD_TEXT) {
-        const char *string;
-        memcpy(&string, (const char *)base + field->offset, sizeof string);
-        snprintf(text, size, "%s", string != NULL ? string : field->min > 0 ? "required" : "none");
-    } else if (names != NULL) {
-        snprintf(text, size, "%s", names[value]);
-    } else if (field->kind == AB_FIELD_BOOL) {
-        snprintf(text, size, "%s", value != 0 ? "true" : "false");
-    } else if (value == 0 && field->min > 0) {
-        snprintf(text, size, "required");
-    } else if (field->kind == AB_FIELD_SIZE32 || field->kind == AB_FIELD_SIZE64) {
-        ab_size_text(value, text, size);
+    size_t tried;
+    size_t stop_after;
+} seen;
+
+/* A file in which `path` has `value`. */
+static void file_with(const char *path, const char *value, char *text, size_t size)
+{
+    const char *base = "node:\n  cluster: c\n  node_id: 1\n  data_dir: /d\n";
+    const char *key = strrchr(path, '.') + 1;
+    bool dialled = strcmp(key, "port") == 0 || strcmp(key, "listen_port") == 0;
+    const char *host = dialled ? (path[5] == 'p' ? "    host: h\n" : "  listen_host: 127.0.0.1\n") : "";
+    if (strncmp(path, "node.peers[].", 13) == 0) {
+        snprintf(text, size, "%s  peers:\n  - node_id: 2\n%s    %s: %s\n", base, host, key, value);
+    } else if (strncmp(path, "groups[].", 9) == 0) {
+        snprintf(text, size, "%sgroups:\n- id: 1\n  name: g\n  members: [1]\n  %s: %s\n", base, key, value);
     } else {
-        snprintf(text, size, "%" PRIu64, value);
+        snprintf(text, size, "%s%s  %s: %s\n", base, host, key, value);
     }
 }
 
-static const char *type_text(const ab_config_field *field)
+static bool look_at_key(void *arg, const ab_config_key *key)
 {
-    switch (field->kind) {
-    case AB_FIELD_TEXT:
-        return "text";
-    case AB_FIELD_BOOL:
-        return "boolean";
-    case AB_FIELD_SIZE32:
-    case AB_FIELD_SIZE64:
-        return "size";
-    case AB_FIELD_U16:
-    case AB_FIELD_U32:
-    case AB_FIELD_U64:
-        return "integer";
-    default:
-        return "name";
+    seen *all = arg;
+    for (size_t i = 0; i < all->count; i++) {
+        ck_assert_str_ne(all->paths[i], key->path);
     }
+    snprintf(all->paths[all->count++], sizeof all->paths[0], "%s", key->path);
+    ck_assert_msg(key->meaning[0] != '\0' && key->allowed[0] != '\0' && key->type[0] != '\0', "%s",
+                  key->path);
+    ck_assert_msg(strpbrk(key->meaning, "|\n") == NULL, "%s: no row of a table", key->path);
+    ck_assert_msg(!key->required || key->fallback == NULL, "%s", key->path);
+    size_t length = strlen(key->path);
+    bool ms = length > 3 && strcmp(key->path + length - 3, "_ms") == 0;
+    ck_assert_msg(ms == (strcmp(key->unit, "ms") == 0), "%s: unit", key->path);
+    /* What is the default is what a file may say. (0 is no port to dial.) */
+    if (key->fallback != NULL && strcmp(key->path, "node.peers[].port") != 0) {
+        char text[512];
+        ab_config *config;
+        ab_message message;
+        file_with(key->path, key->fallback, text, sizeof text);
+        int code = ab_config_parse("f", text, strlen(text), &config, &message);
+        ck_assert_msg(code == AB_OK, "%s: %s", key->path, message.text);
+        ab_config_free(config);
+        all->tried++;
+    }
+    return all->count != all->stop_after;
 }
 
-/* One row per key, in the order of the table, and none besides but `list`. */
-static void check_section(const char *reference, const char *title, const ab_config_table *table,
-                          const void *base, const char *list)
+START_TEST(keys_of_the_reference)
 {
-    const char *at = strstr(reference, title);
-    ck_assert_msg(at != NULL, "%s", title);
-    at = strstr(at, "|---|---|---|---|---|\n");
-    ck_assert_ptr_nonnull(at);
-    at = strchr(at, '\n') + 1;
-    for (size_t i = 0; i < table->count; i++) {
-        char defaults[96];
-        char allowed[96];
-        char row[320];
-        default_text(&table->fields[i], base, defaults, sizeof defaults);
-        ab_field_allowed(&table->fields[i], allowed, sizeof allowed);
-        snprintf(row, sizeof row, "| `%s` | %s | %s | %s | ", table->fields[i].key,
-                 type_text(&table->fields[i]), defaults, allowed);
-        ck_assert_msg(strncmp(at, row, strlen(row)) == 0,
-                      "docs/CONFIGURATION.md has\n%.*s\nand should have\n%s", (int)strcspn(at, "\n"), at,
-                      row);
-        at = strchr(at, '\n') + 1;
+    seen all = {.count = 0};
+    ck_assert_int_eq(ab_config_keys(NULL, NULL), AB_EINVAL);
+    ck_assert_int_eq(ab_config_keys(look_at_key, &all), AB_OK);
+    /* and the lists peers, groups and members */
+    ck_assert_uint_eq(all.count, ab_node_table.count + ab_peer_table.count + ab_group_table.count + 3);
+    ck_assert_uint_ge(all.tried, 25);
+    size_t count = all.count;
+    for (size_t i = 1; i <= count; i++) {
+        all = (seen){.stop_after = i};
+        ck_assert_int_eq(ab_config_keys(look_at_key, &all), AB_OK);
+        ck_assert_uint_eq(all.count, i);
     }
-    if (list != NULL) {
-        ck_assert_msg(strncmp(at, list, strlen(list)) == 0, "%s", list);
-        at = strchr(at, '\n') + 1;
-    }
-    ck_assert_msg(at[0] != '|', "docs/CONFIGURATION.md has a key too many: %.*s", (int)strcspn(at, "\n"), at);
 }
+END_TEST
 
-START_TEST(reference_agrees_with_the_code)
+/* What is written by hand. */
+START_TEST(bounds_of_a_file)
 {
     char *reference = read_reference();
-    ab_node_config node;
-    ab_group_config group;
-    ab_peer_config peer = {0};
-    char list[128];
-    ab_node_config_init(&node);
-    ab_group_config_init(&group);
-    snprintf(list, sizeof list, "| `peers` | list | empty | at most %u entries |", AB_CONFIG_PEERS_MAX);
-    check_section(reference, "\n## node\n", &ab_node_table, &node, list);
-    check_section(reference, "\n### node.peers\n", &ab_peer_table, &peer, NULL);
-    snprintf(list, sizeof list, "| `members` | list | empty | at most %u entries |", AB_MEMBERS_MAX);
-    check_section(reference, "\n## groups\n", &ab_group_table, &group, list);
-    snprintf(list, sizeof list, "A list of at most %u entries.", AB_CONFIG_GROUPS_MAX);
-    ck_assert_ptr_nonnull(strstr(reference, list));
+    char bounds[96];
+    snprintf(bounds, sizeof bounds, "nesting beyond %u\nlevels and files above %u MiB", AB_YAML_DEPTH_MAX,
+             AB_YAML_SIZE_MAX >> 20);
+    ck_assert_msg(strstr(reference, bounds) != NULL, "%s", bounds);
     free(reference);
 }
 END_TEST
@@ -332,7 +323,8 @@ int main(void)
     tcase_add_test(tc, loopback);
     tcase_add_test(tc, ends_of_ranges);
     tcase_add_test(tc, level_names);
-    tcase_add_test(tc, reference_agrees_with_the_code);
+    tcase_add_test(tc, keys_of_the_reference);
+    tcase_add_test(tc, bounds_of_a_file);
     tcase_add_test(tc, example_of_the_reference_loads);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `anabranch config`: whether configuration files can be used, and what is in effect. Main thread. */
 #include "tools/anabranch/cli.h"
+#include "tools/anabranch/reference.h"
 #include "tools/anabranch/table.h"
 #include "tools/anabranch/text.h"
 
@@ -91,6 +92,41 @@ static json_t *show(const char *path, bool json)
 
 extern const command command_config; /* below */
 
+/* Prints the document of `config WORD`; takes `list`. @return the exit code */
+static int print_json(const char *word, int result, const char *key, json_t *list)
+{
+    char name[32];
+    snprintf(name, sizeof name, "config %s", word);
+    json_t *root =
+        json_pack("{s:i, s:s, s:b, s:o}", "format", 1, "command", name, "ok", result == EXIT_FINE, key, list);
+    if (root == NULL) {
+        complain("out of memory");
+        return EXIT_WRONG;
+    }
+    json_dumpf(root, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII);
+    putchar('\n');
+    json_decref(root);
+    return result;
+}
+
+static int reference(int argc, char **argv)
+{
+    options o;
+    command c = command_config;
+    c.options = OPTION_WORDS | OPTION_JSON;
+    int result = options_read(&o, &c, argc, argv);
+    if (result == EXIT_FINE && o.file_count > 0) {
+        complain("config reference: %s: takes no file (anabranch help config)", o.files[0]);
+        result = EXIT_USAGE;
+    } else if (result == EXIT_FINE && o.json) {
+        result = print_json("reference", EXIT_FINE, "keys", reference_json());
+    } else if (result == EXIT_FINE) {
+        reference_print(stdout);
+    }
+    options_free(&o);
+    return result < 0 ? EXIT_FINE : result;
+}
+
 static int run(int argc, char **argv)
 {
     options o;
@@ -98,9 +134,13 @@ static int run(int argc, char **argv)
         help_command(&command_config, stdout);
         return EXIT_FINE;
     }
+    if (argc > 1 && strcmp(argv[1], "reference") == 0) {
+        return reference(argc - 1, argv + 1);
+    }
     bool shows = argc > 1 && strcmp(argv[1], "show") == 0;
     if (argc < 2 || (strcmp(argv[1], "check") != 0 && !shows)) {
-        complain("config: %s: it is check or show (anabranch help config)", argc < 2 ? "no word" : argv[1]);
+        complain("config: %s: it is check, show or reference (anabranch help config)",
+                 argc < 2 ? "no word" : argv[1]);
         return EXIT_USAGE;
     }
     int result = options_read(&o, &command_config, argc - 1, argv + 1);
@@ -113,37 +153,34 @@ static int run(int argc, char **argv)
         result = row_good(file, "code") ? result : EXIT_WRONG;
         json_array_append_new(files, file);
     }
-    json_t *root =
-        json_pack("{s:i, s:s, s:b, s:o}", "format", 1, "command", shows ? "config show" : "config check",
-                  "ok", result == EXIT_FINE, "files", files);
-    if (root == NULL) {
-        complain("out of memory");
-        return EXIT_WRONG;
-    }
     if (o.json) {
-        json_dumpf(root, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII);
-        putchar('\n');
+        result = print_json(shows ? "show" : "check", result, "files", files);
+    } else {
+        json_decref(files);
     }
-    json_decref(root);
     options_free(&o);
     return result;
 }
 
 const command command_config = {
     .name = "config",
-    .summary = "check configuration files, or show what is in effect and where it comes from",
+    .summary = "check configuration files, show what is in effect and where it comes from, list all keys",
     .run = run,
-    .words = "check show",
+    .words = "check show reference",
     .options = OPTION_FILES | OPTION_JSON,
-    .usage = "check|show FILE... [OPTION...]",
+    .usage = "check|show FILE... | reference [OPTION...]",
     .about =
         "check reads files as the library does. An error says FILE:LINE: KEY: what is wrong (what is "
         "allowed).\n"
         "show prints every key with the value in effect and where that comes from: the line of the file, "
         "the\n"
-        "default, or another key. The mapping `application:` is left to the program that uses the library.\n",
+        "default, or another key. The mapping `application:` is left to the program that uses the library.\n"
+        "reference prints every key that a file may have, those of anabranchd too, with type, default, what "
+        "is\n"
+        "allowed, what a change needs (a restart, or SIGHUP of anabranchd) and meaning, as Markdown.\n",
     .wrong = "a file cannot be used",
     .examples = "anabranch config check /etc/anabranch/node.yaml\n"
                 "anabranch config show node.yaml | grep -v default\n"
-                "anabranch config show node.yaml --json | jq '.files[].values[] | select(.line)'\n",
+                "anabranch config show node.yaml --json | jq '.files[].values[] | select(.line)'\n"
+                "anabranch config reference | grep _ms\n",
 };

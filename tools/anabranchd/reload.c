@@ -3,38 +3,11 @@
  * thread. */
 #include "tools/anabranchd/daemon.h"
 #include "tools/anabranchd/log.h"
+#include "tools/anabranchd/settings_keys.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Members that are compared byte by byte. */
-typedef struct member {
-    const char *key;
-    size_t offset;
-    size_t size;
-} member;
-
-#define NODE(name)                                                                                           \
-    {                                                                                                        \
-        "node." #name, offsetof(ab_node_config, name), sizeof((ab_node_config){0}.name)                      \
-    }
-#define SETTING(name)                                                                                        \
-    {                                                                                                        \
-        "application." #name, offsetof(ab_settings, name), sizeof((ab_settings){0}.name)                     \
-    }
-
-static const member node_members[] = {
-    NODE(node_id),         NODE(listen_port),   NODE(insecure),           NODE(durability),
-    NODE(write_level),     NODE(read_level),    NODE(log_max_bytes),      NODE(durability_interval_ms),
-    NODE(memory_budget),   NODE(queue_bytes),   NODE(block_bytes),        NODE(payload_max),
-    NODE(window_blocks),   NODE(window_bytes),  NODE(retry_min_ms),       NODE(retry_max_ms),
-    NODE(gossip_ms),       NODE(checkpoint_ms), NODE(checkpoint_bytes),   NODE(max_clock_skew_ms),
-    NODE(stop_timeout_ms), NODE(apply_threads), NODE(dispatcher_threads),
-};
-
-static const member fixed_settings[] = {SETTING(http_port), SETTING(http_threads), SETTING(groups),
-                                        SETTING(max_connections), SETTING(idle_timeout_s)};
 
 typedef struct differences {
     char keys[512];
@@ -49,78 +22,132 @@ static void add(differences *all, const char *key)
     all->size += (size_t)n < room ? (size_t)n : room - 1;
 }
 
-static void compare_members(differences *all, const member *members, size_t count, const void *a,
-                            const void *b)
+/* The values of a file, a line "KEY=VALUE" for each: of the node, of its peers, of the groups. The latter are compared as a
+ * whole, because items may have come or gone. */
+enum { NODE, PEERS, GROUPS, PARTS };
+
+typedef struct values {
+    FILE *out[PARTS];
+    char *text[PARTS];
+    size_t size[PARTS];
+} values;
+
+/* "groups[3].name" as the reference has it, "groups[].name". */
+static void plain_path(const char *path, char *plain, size_t size)
 {
-    for (size_t i = 0; i < count; i++) {
-        const member *m = &members[i];
-        if (memcmp((const char *)a + m->offset, (const char *)b + m->offset, m->size) != 0) {
-            add(all, m->key);
+    size_t used = 0;
+    for (bool inside = false; *path != '\0' && used + 1 < size; path++) {
+        inside = inside && *path != ']';
+        if (!inside) {
+            plain[used++] = *path;
+        }
+        inside = inside || *path == '[';
+    }
+    plain[used] = '\0';
+}
+
+static bool add_value(void *arg, const ab_config_value *value)
+{
+    values *all = arg;
+    char path[96];
+    plain_path(value->path, path, sizeof path);
+    if (ab_key_change(path) == AB_CHANGE_RESTART) {
+        size_t part = strncmp(path, "groups[", 7) == 0 ? GROUPS : strchr(path, '[') != NULL ? PEERS : NODE;
+        /* What follows another key changes with that one. */
+        fprintf(all->out[part], "%s=%s\n", path, value->follows != NULL ? "default" : value->text);
+    }
+    return true;
+}
+
+static void free_values(values *all)
+{
+    for (size_t i = 0; i < PARTS; i++) {
+        free(all->text[i]);
+    }
+}
+
+/* Free them in any case. @return AB_OK, AB_ENOMEM */
+static int read_values(const ab_config *file, values *all)
+{
+    bool good = true;
+    *all = (values){.out = {NULL}};
+    for (size_t i = 0; i < PARTS; i++) {
+        all->out[i] = open_memstream(&all->text[i], &all->size[i]);
+        good = good && all->out[i] != NULL;
+    }
+    good = good && ab_config_each(file, add_value, all) == AB_OK;
+    for (size_t i = 0; i < PARTS; i++) {
+        bool closed = all->out[i] != NULL && fclose(all->out[i]) == 0;
+        good = good && closed;
+    }
+    return good ? AB_OK : AB_ENOMEM;
+}
+
+/* Both have the same keys in the same order. */
+static void compare_lines(differences *all, const char *was, const char *is)
+{
+    while (*was != '\0' && *is != '\0') {
+        size_t old = strcspn(was, "\n");
+        size_t new = strcspn(is, "\n");
+        if (old != new || memcmp(was, is, old) != 0) {
+            char key[96];
+            snprintf(key, sizeof key, "%.*s", (int)strcspn(was, "="), was);
+            add(all, key);
+        }
+        was += old + 1;
+        is += new + 1;
+    }
+}
+
+static bool same_setting(const ab_setting *setting, const ab_settings *was, const ab_settings *is)
+{
+    const void *old = ab_setting_value(setting, was);
+    const void *new = ab_setting_value(setting, is);
+    if (setting->kind == AB_SETTING_NUMBER) {
+        return memcmp(old, new, sizeof(uint64_t)) == 0;
+    }
+    if (setting->kind == AB_SETTING_TEXT) {
+        char *const *a = old;
+        char *const *b = new;
+        return *a == NULL || *b == NULL ? *a == *b : strcmp(*a, *b) == 0;
+    }
+    return memcmp(old, new, sizeof(int)) == 0; /* enumerations */
+}
+
+static void compare_settings(differences *all, const ab_settings *was, const ab_settings *is)
+{
+    for (size_t i = 0; i < AB_SETTINGS_COUNT; i++) {
+        const ab_setting *setting = &ab_settings_keys[i];
+        if (setting->change == AB_CHANGE_RESTART && !same_setting(setting, was, is)) {
+            char key[64];
+            snprintf(key, sizeof key, "application.%s", setting->key);
+            add(all, key);
         }
     }
 }
 
-static bool same_text(const char *a, const char *b)
+/* What is different and needs a start. @return AB_OK, AB_ENOMEM */
+static int compare(const ab_daemon *daemon, const ab_config *file, const ab_settings *settings,
+                   differences *all)
 {
-    return strcmp(a != NULL ? a : "", b != NULL ? b : "") == 0;
-}
-
-static bool same_peers(const ab_node_config *a, const ab_node_config *b)
-{
-    bool same = a->peer_count == b->peer_count;
-    for (size_t i = 0; same && i < a->peer_count; i++) {
-        const ab_peer_config *p = &a->peers[i];
-        const ab_peer_config *q = &b->peers[i];
-        same = p->node_id == q->node_id && p->port == q->port && same_text(p->host, q->host);
+    values was;
+    values is;
+    int code = read_values(daemon->file, &was);
+    int other = read_values(file, &is);
+    code = code != AB_OK ? code : other;
+    if (code == AB_OK) {
+        compare_lines(all, was.text[NODE], is.text[NODE]);
+        if (strcmp(was.text[PEERS], is.text[PEERS]) != 0) {
+            add(all, "node.peers");
+        }
+        if (strcmp(was.text[GROUPS], is.text[GROUPS]) != 0) {
+            add(all, "groups");
+        }
+        compare_settings(all, daemon->settings, settings);
     }
-    return same;
-}
-
-static bool same_group(const ab_group_config *a, const ab_group_config *b)
-{
-    return a->id == b->id && same_text(a->name, b->name) && same_text(a->backend, b->backend) &&
-           a->write_level == b->write_level && a->read_level == b->read_level &&
-           a->apply_order == b->apply_order && a->member_count == b->member_count &&
-           (a->member_count == 0 ||
-            memcmp(a->members, b->members, a->member_count * sizeof a->members[0]) == 0);
-}
-
-static bool same_groups(const ab_config *a, const ab_config *b)
-{
-    bool same = ab_config_group_count(a) == ab_config_group_count(b);
-    for (size_t i = 0; same && i < ab_config_group_count(a); i++) {
-        same = same_group(ab_config_group(a, i), ab_config_group(b, i));
-    }
-    return same;
-}
-
-/* What is different and needs a start. */
-static void compare(const ab_daemon *daemon, const ab_config *file, const ab_settings *settings,
-                    differences *all)
-{
-    const ab_node_config *was = ab_config_node(daemon->file);
-    const ab_node_config *is = ab_config_node(file);
-    compare_members(all, node_members, sizeof node_members / sizeof *node_members, was, is);
-    if (!same_text(was->cluster, is->cluster)) {
-        add(all, "node.cluster");
-    }
-    if (!same_text(was->data_dir, is->data_dir)) {
-        add(all, "node.data_dir");
-    }
-    if (!same_text(was->listen_host, is->listen_host)) {
-        add(all, "node.listen_host");
-    }
-    if (!same_peers(was, is)) {
-        add(all, "node.peers");
-    }
-    if (!same_groups(daemon->file, file)) {
-        add(all, "groups");
-    }
-    compare_members(all, fixed_settings, sizeof fixed_settings / sizeof *fixed_settings, daemon->settings,
-                    settings);
-    if (!same_text(daemon->settings->http_host, settings->http_host)) {
-        add(all, "application.http_host");
-    }
+    free_values(&was);
+    free_values(&is);
+    return code;
 }
 
 /* Requests under way may still look at the settings they began with: those are kept until the end. */
@@ -139,6 +166,7 @@ void ab_daemon_reload(ab_daemon *daemon)
     ab_settings *settings = calloc(1, sizeof *settings);
     int code = settings != NULL ? ab_config_load(daemon->path, &file, &message) : AB_ENOMEM;
     code = code == AB_OK ? ab_settings_load(daemon->path, settings, &message) : code;
+    code = code == AB_OK ? compare(daemon, file, settings, &all) : code;
     if (code != AB_OK) {
         const char *why = message.text[0] != '\0' ? message.text : ab_strerror(code);
         ab_log_fields(AB_LOG_ERROR, "the configuration stays as it is", &(ab_log_field){"error", why, 0}, 1);
@@ -149,7 +177,6 @@ void ab_daemon_reload(ab_daemon *daemon)
         ab_config_free(file);
         return;
     }
-    compare(daemon, file, settings, &all);
     ab_log_configure(ab_config_node(file)->log_severity, settings->log_format);
     take(daemon, settings);
     ab_config_free(file);

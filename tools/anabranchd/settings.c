@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `application:` by libcyaml; the line of an error by libyaml, because libcyaml's own are those of the value before.
  * One thread. */
-#include "tools/anabranchd/settings.h"
+#include "tools/anabranchd/settings_keys.h"
 
 #include <cyaml/cyaml.h>
 #include <inttypes.h>
@@ -10,44 +10,47 @@
 #include <string.h>
 #include <yaml.h>
 
-/* As libcyaml fills it: NULL where the file says nothing. */
+/* As libcyaml fills it, in the order of the keys: char * or uint64_t *; NULL where the file says nothing. */
 typedef struct raw {
-    char *http_host;
-    char *token;
-    char *write_level;
-    char *log_format;
-    uint64_t *http_port;
-    uint64_t *http_threads;
-    uint64_t *groups;
-    uint64_t *timeout_ms;
-    uint64_t *max_body;
-    uint64_t *max_bodies;
-    uint64_t *max_connections;
-    uint64_t *idle_timeout_s;
+    void *values[AB_SETTINGS_COUNT];
 } raw;
 
 typedef struct raw_file {
     raw *application;
 } raw_file;
 
-#define NUMBER(member) CYAML_FIELD_UINT_PTR(#member, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, raw, member)
-#define TEXT(member)                                                                                         \
-    CYAML_FIELD_STRING_PTR(#member, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, raw, member, 0, 255)
+/* The schema that libcyaml wants, made of the table. */
+typedef struct schema {
+    cyaml_schema_field_t application[AB_SETTINGS_COUNT + 1];
+    cyaml_schema_field_t file[4];
+    cyaml_schema_value_t whole;
+} schema;
 
-static const cyaml_schema_field_t application_fields[] = {
-    TEXT(http_host),   TEXT(token),          TEXT(log_format),        TEXT(write_level),
-    NUMBER(http_port), NUMBER(http_threads), NUMBER(groups),          NUMBER(timeout_ms),
-    NUMBER(max_body),  NUMBER(max_bodies),   NUMBER(max_connections), NUMBER(idle_timeout_s),
-    CYAML_FIELD_END};
-
-static const cyaml_schema_field_t file_fields[] = {
-    CYAML_FIELD_IGNORE("node", CYAML_FLAG_OPTIONAL), CYAML_FIELD_IGNORE("groups", CYAML_FLAG_OPTIONAL),
-    CYAML_FIELD_MAPPING_PTR("application", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, raw_file, application,
-                            application_fields),
-    CYAML_FIELD_END};
-
-static const cyaml_schema_value_t file_schema = {
-    CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, raw_file, file_fields)};
+static void make_schema(schema *to)
+{
+    const enum cyaml_flag flags = CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL;
+    const cyaml_schema_field_t end = CYAML_FIELD_END;
+    for (size_t i = 0; i < AB_SETTINGS_COUNT; i++) {
+        cyaml_schema_field_t *field = &to->application[i];
+        bool number = ab_settings_keys[i].kind == AB_SETTING_NUMBER;
+        *field = (cyaml_schema_field_t){.key = ab_settings_keys[i].key,
+                                        .data_offset = (uint32_t)(i * sizeof(void *))};
+        field->value.type = number ? CYAML_UINT : CYAML_STRING;
+        field->value.flags = flags;
+        field->value.data_size = number ? sizeof(uint64_t) : sizeof(char);
+        if (!number) {
+            field->value.string.max = AB_SETTING_TEXT_MAX;
+        }
+    }
+    to->application[AB_SETTINGS_COUNT] = end;
+    const cyaml_schema_field_t file[] = {
+        CYAML_FIELD_IGNORE("node", CYAML_FLAG_OPTIONAL), CYAML_FIELD_IGNORE("groups", CYAML_FLAG_OPTIONAL),
+        CYAML_FIELD_MAPPING_PTR("application", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, raw_file,
+                                application, to->application),
+        CYAML_FIELD_END};
+    memcpy(to->file, file, sizeof file);
+    to->whole = (cyaml_schema_value_t){CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, raw_file, to->file)};
+}
 
 /* The first error, and the innermost key it happened at. */
 typedef struct capture {
@@ -134,68 +137,67 @@ static int fault(const char *path, const char *key, const char *what, ab_message
     return AB_ECONFIG;
 }
 
-typedef struct range {
-    const char *key;
-    uint64_t *value;
-    const uint64_t *given;
-    uint64_t fallback;
-    uint64_t least;
-    uint64_t most;
-} range;
-
-static int take_numbers(const char *path, const raw *from, ab_settings *to, ab_message *message)
+static int take_number(const char *path, const ab_setting *setting, const uint64_t *given, ab_settings *to,
+                       ab_message *message)
 {
-    const range ranges[] = {
-        {"http_port", &to->http_port, from->http_port, AB_DEFAULT_HTTP_PORT, 0, 65535},
-        {"http_threads", &to->http_threads, from->http_threads, AB_DEFAULT_HTTP_THREADS, 1, 64},
-        {"groups", &to->groups, from->groups, AB_DEFAULT_GROUPS, 1, 4096},
-        {"timeout_ms", &to->timeout_ms, from->timeout_ms, AB_DEFAULT_TIMEOUT_MS, 1, 600000},
-        {"max_body", &to->max_body, from->max_body, AB_DEFAULT_MAX_BODY, 1024, 1u << 30},
-        {"max_bodies", &to->max_bodies, from->max_bodies, AB_DEFAULT_MAX_BODIES, 1024, 1ull << 40},
-        {"max_connections", &to->max_connections, from->max_connections, AB_DEFAULT_MAX_CONNECTIONS, 1,
-         65000},
-        {"idle_timeout_s", &to->idle_timeout_s, from->idle_timeout_s, AB_DEFAULT_IDLE_TIMEOUT_S, 1, 86400},
-    };
-    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
-        const range *r = &ranges[i];
-        *r->value = r->given != NULL ? *r->given : r->fallback;
-        if (*r->value < r->least || *r->value > r->most) {
-            char what[128];
-            snprintf(what, sizeof what, "%" PRIu64 " is out of range (%" PRIu64 " to %" PRIu64 ")", *r->value,
-                     r->least, r->most);
-            return fault(path, r->key, what, message);
+    uint64_t value = given != NULL ? *given : setting->fallback;
+    if (value < setting->least || value > setting->most) {
+        char allowed[64];
+        char what[128];
+        ab_setting_allowed(setting, allowed, sizeof allowed);
+        snprintf(what, sizeof what, "%" PRIu64 " is out of range (%s)", value, allowed);
+        return fault(path, setting->key, what, message);
+    }
+    memcpy(ab_setting_member(setting, to), &value, sizeof value);
+    return AB_OK;
+}
+
+static int take_text(const char *path, const ab_setting *setting, const char *given, ab_settings *to,
+                     ab_message *message)
+{
+    const char *text = given != NULL ? given : setting->text;
+    char *copy = text != NULL ? strdup(text) : NULL;
+    memcpy(ab_setting_member(setting, to), &copy, sizeof copy);
+    if (text != NULL && text[0] == '\0') {
+        return fault(path, setting->key, "is empty (leave it out for the default)", message);
+    }
+    return copy != NULL || text == NULL ? AB_OK : AB_ENOMEM;
+}
+
+static int take_name(const char *path, const ab_setting *setting, const char *given, ab_settings *to,
+                     ab_message *message)
+{
+    const char *name = given != NULL ? given : setting->text;
+    char allowed[64];
+    char what[128];
+    if (setting->kind == AB_SETTING_LEVEL && ab_write_level_parse(name, &to->write_level) == AB_OK) {
+        return AB_OK;
+    }
+    for (unsigned i = 0; setting->kind == AB_SETTING_FORMAT && ab_log_format_name(i) != NULL; i++) {
+        if (strcmp(ab_log_format_name(i), name) == 0) {
+            to->log_format = (ab_log_format)i;
+            return AB_OK;
         }
     }
-    if (to->max_bodies < to->max_body) {
-        return fault(path, "max_bodies", "must be at least max_body", message);
-    }
-    return AB_OK;
+    ab_setting_allowed(setting, allowed, sizeof allowed);
+    snprintf(what, sizeof what, "is not one of %s", allowed);
+    return fault(path, setting->key, what, message);
 }
 
 static int take(const char *path, const raw *from, ab_settings *to, ab_message *message)
 {
-    int code = take_numbers(path, from, to, message);
-    if (code != AB_OK) {
-        return code;
+    int code = AB_OK;
+    for (size_t i = 0; i < AB_SETTINGS_COUNT && code == AB_OK; i++) {
+        const ab_setting *setting = &ab_settings_keys[i];
+        const void *given = from->values[i];
+        code = setting->kind == AB_SETTING_NUMBER ? take_number(path, setting, given, to, message)
+               : setting->kind == AB_SETTING_TEXT ? take_text(path, setting, given, to, message)
+                                                  : take_name(path, setting, given, to, message);
     }
-    if (from->write_level != NULL && ab_write_level_parse(from->write_level, &to->write_level) != AB_OK) {
-        return fault(path, "write_level", "is not a write level (memory, local, quorum, all)", message);
+    if (code == AB_OK && to->max_bodies < to->max_body) {
+        return fault(path, "max_bodies", "must be at least max_body", message);
     }
-    if (from->log_format != NULL && strcmp(from->log_format, "json") == 0) {
-        to->log_format = AB_LOG_JSON;
-    } else if (from->log_format != NULL && strcmp(from->log_format, "logfmt") != 0) {
-        return fault(path, "log_format", "is neither logfmt nor json", message);
-    }
-    const char *host = from->http_host != NULL ? from->http_host : AB_DEFAULT_HTTP_HOST;
-    if (host[0] == '\0') {
-        return fault(path, "http_host", "is empty: give an address, 0.0.0.0 for all", message);
-    }
-    if (from->token != NULL && from->token[0] == '\0') {
-        return fault(path, "token", "is empty: leave it out to let everybody in", message);
-    }
-    to->http_host = strdup(host);
-    to->token = from->token != NULL ? strdup(from->token) : NULL;
-    return to->http_host != NULL && (to->token != NULL || from->token == NULL) ? AB_OK : AB_ENOMEM;
+    return code;
 }
 
 int ab_settings_load(const char *path, ab_settings *settings, ab_message *message)
@@ -208,8 +210,10 @@ int ab_settings_load(const char *path, ab_settings *settings, ab_message *messag
                               .log_level = CYAML_LOG_ERROR,
                               .flags = CYAML_CFG_NO_ALIAS};
     raw_file *file = NULL;
+    schema keys;
+    make_schema(&keys);
     *settings = (ab_settings){0};
-    cyaml_err_t error = cyaml_load_file(path, &options, &file_schema, (cyaml_data_t **)&file, NULL);
+    cyaml_err_t error = cyaml_load_file(path, &options, &keys.whole, (cyaml_data_t **)&file, NULL);
     if (error == CYAML_ERR_OOM) {
         return AB_ENOMEM;
     }
@@ -218,7 +222,7 @@ int ab_settings_load(const char *path, ab_settings *settings, ab_message *messag
     }
     int code = take(path, file != NULL && file->application != NULL ? file->application : &nothing, settings,
                     message);
-    cyaml_free(&options, &file_schema, file, 0);
+    cyaml_free(&options, &keys.whole, file, 0);
     return code;
 }
 
