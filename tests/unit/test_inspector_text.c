@@ -189,6 +189,38 @@ START_TEST(tables_fit_the_terminal)
 }
 END_TEST
 
+/* Columns without anything in them go first, then those of less weight, and what is missing is named. */
+START_TEST(tables_leave_out_what_matters_less)
+{
+    static const char *const heads[] = {">NODE", "?KIND", "NOTHING", ">?COUNT", "NAME"};
+    table *t = table_new(heads, 5);
+    table_text(t, "1");
+    table_text(t, "multimaster");
+    table_text(t, "");
+    table_count(t, 66667);
+    table_text(t, "of the north");
+    static const struct {
+        const char *columns;
+        const char *text;
+    } cases[] = {
+        {"46", "NODE  KIND          COUNT  NAME\n   1  multimaster  66,667  of the north\n"},
+        {"38", "NODE  KIND         COUNT  NAME\n   1  multimast~  66,667  of the north\n"},
+        {"37", "NODE  KIND         NAME\n   1  multimaster  of the north\n(too narrow for COUNT)\n"},
+        {"18", "NODE  NAME\n   1  of the north\n(too narrow for KIND, COUNT)\n"},
+        {"16", "NODE  NAME\n   1  of the no~\n(too narrow for KIND, COUNT)\n"},
+        {"15", "NODE     1\nKIND     multimaster\nNOTHING  -\nCOUNT    66,667\nNAME     of the north\n"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        setenv("COLUMNS", cases[i].columns, 1);
+        char *text = printed(t);
+        ck_assert_str_eq(text, cases[i].text);
+        free(text);
+    }
+    unsetenv("COLUMNS");
+    table_free(t);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("inspector_text");
@@ -200,6 +232,7 @@ int main(void)
     tcase_add_test(tc, clocks);
     tcase_add_test(tc, tables);
     tcase_add_test(tc, tables_fit_the_terminal);
+    tcase_add_test(tc, tables_leave_out_what_matters_less);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

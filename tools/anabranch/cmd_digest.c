@@ -28,7 +28,7 @@ typedef struct comparison {
     verdict verdict;
 } comparison;
 
-static const char *const heads[] = {">GROUP", "NAME", ">NODE", "DATA", ">ENTRIES", "DIGEST", "RESULT"};
+static const char *const heads[] = {">GROUP", "NAME", ">NODE", "?DATA", ">?ENTRIES", "DIGEST", "RESULT"};
 
 static uint64_t now_ms(void)
 {

@@ -8,8 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const heads[] = {">NODE", ">GROUP",   "NAME", "BACKEND", ">MEMBERS",
-                                    "STATE", ">ENTRIES", ">LOG", ">BEHIND", ">QUARANTINED"};
+static const char *const heads[] = {">NODE", ">GROUP",   "NAME", "?BACKEND", ">?MEMBERS",
+                                    "STATE", ">ENTRIES", ">LOG", ">BEHIND",  ">QUARANTINED"};
 
 /* In one word, the worst first. */
 static const char *state_of(const json_t *group, style *s)

@@ -29,8 +29,8 @@ static void print_row(printing *p, const json_t *row)
         printf("== %s\n", name);
     }
     if (!p->begun) {
-        printf("%s%6s  %-14s  %12s  %-26s  %8s  %s%s\n", terminal_begin(STYLE_HEAD), "GROUP", "STREAM",
-               "INDEX", "TIME (UTC)", "SIZE", "PAYLOAD", terminal_end(STYLE_HEAD));
+        printf("%s%6s  %-14s  %12s  %-26s  %8s%s%s\n", terminal_begin(STYLE_HEAD), "GROUP", "STREAM", "INDEX",
+               "TIME (UTC)", "SIZE", entry_fits(ENTRY_COLUMNS) ? "  PAYLOAD" : "", terminal_end(STYLE_HEAD));
         p->begun = true;
     }
     if (row_is(row, "fault")) {
@@ -41,8 +41,9 @@ static void print_row(printing *p, const json_t *row)
         return;
     }
     text_hlc(row_uint(row, "hlc"), time, sizeof time);
-    printf("%6" PRIu64 "  %-14s  %12" PRIu64 "  %-26s  %8" PRIu64 "  ", row_uint(row, "group"),
-           row_text(row, "stream"), row_uint(row, "index"), time, row_uint(row, "size"));
+    printf("%6" PRIu64 "  %-14s  %12" PRIu64 "  %-26s  %8" PRIu64 "%s", row_uint(row, "group"),
+           row_text(row, "stream"), row_uint(row, "index"), time, row_uint(row, "size"),
+           entry_fits(ENTRY_COLUMNS) ? "  " : "");
     p->no_memory = !entry_print(p->o, row, ENTRY_COLUMNS) || p->no_memory;
 }
 
@@ -67,6 +68,39 @@ static bool on_row(void *arg, json_t *row)
         fflush(stdout);
     }
     return !ferror(stdout) && !p->no_memory;
+}
+
+/* Counts the streams that were asked for and whose entries of that range are trimmed. */
+typedef struct trimmed {
+    const options *o;
+    uint64_t streams;
+} trimmed;
+
+static bool on_stream(void *arg, json_t *row)
+{
+    trimmed *t = arg;
+    char wanted[32];
+    uint64_t base = row_is(row, "stream") ? row_uint(row, "base") : 0;
+    snprintf(wanted, sizeof wanted, "%u.%u", t->o->stream.node, t->o->stream.epoch);
+    bool asked = !t->o->one_stream || strcmp(row_text(row, "stream"), wanted) == 0;
+    t->streams += asked && base > 0 && base >= t->o->from;
+    return true;
+}
+
+/* Says why there is nothing to show. */
+static void print_nothing(source *s, const options *o, const char *data_dir)
+{
+    char name[256];
+    query q = {.command = "status", .group = o->group, .detail = true};
+    trimmed t = {.o = o};
+    bool known = source_ask(s, &q, on_stream, &t) == AB_OK;
+    text_quote(data_dir, strlen(data_dir), name, sizeof name);
+    printf("%s: no such entries in the log", name);
+    if (known && t.streams > 0) {
+        printf(": of %" PRIu64 " %s they are trimmed (anabranch status --streams)", t.streams,
+               t.streams == 1 ? "stream" : "streams");
+    }
+    putchar('\n');
 }
 
 static int print_log(const options *o, const char *data_dir)
@@ -95,9 +129,7 @@ static int print_log(const options *o, const char *data_dir)
                  p.faults);
     }
     if (code == AB_OK && p.entries + p.faults == 0 && !o->json) {
-        char name[256];
-        text_quote(data_dir, strlen(data_dir), name, sizeof name);
-        printf("%s: no such entries in the log\n", name);
+        print_nothing(&s, o, data_dir);
     }
     source_close(&s);
     return code == AB_OK && p.faults == 0 ? EXIT_FINE : EXIT_WRONG;

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-static const char *const heads[] = {">NODE", "METRIC", ">GROUP", ">PEER", ">VALUE", ">PER SECOND", "HELP"};
+static const char *const heads[] = {">NODE", "METRIC", ">GROUP", ">PEER", ">VALUE", ">PER SECOND", "?HELP"};
 
 /* What --watch remembers of the run before. */
 typedef struct memory {

@@ -7,11 +7,11 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-static const char *const link_heads[] = {">NODE",     ">PEER",   "LINK",    "ADDRESS", ">SENT",
-                                         ">RECEIVED", ">QUEUED", ">SILENT", ">BEHIND", ">OLDEST"};
-static const char *const sync_heads[] = {">NODE",      ">PEER",    ">GROUP", "STREAM",
-                                         ">CONFIRMED", ">BEHIND",  ">BYTES", ">OLDEST",
-                                         ">IN FLIGHT", ">RETRIES", "STATE"};
+static const char *const link_heads[] = {">NODE",      ">PEER",    "LINK",    "?ADDRESS", ">?SENT",
+                                         ">?RECEIVED", ">?QUEUED", ">SILENT", ">BEHIND",  ">OLDEST"};
+static const char *const sync_heads[] = {">NODE",       ">PEER",     ">GROUP",  "STREAM",
+                                         ">?CONFIRMED", ">BEHIND",   ">?BYTES", ">OLDEST",
+                                         ">?IN FLIGHT", ">?RETRIES", "STATE"};
 #define COLUMNS(heads) (sizeof(heads) / sizeof(heads)[0])
 
 /* What a peer has not confirmed, over all groups. */

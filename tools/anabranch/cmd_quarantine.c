@@ -9,8 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const list_heads[] = {">NODE",         ">GROUP",        "STREAM", ">INDEX",
-                                         "WRITTEN (UTC)", "REFUSED (UTC)", ">SIZE"};
+static const char *const list_heads[] = {">NODE",          ">GROUP",        "STREAM", ">INDEX",
+                                         "?WRITTEN (UTC)", "REFUSED (UTC)", ">SIZE"};
 static const char *const outcome_heads[] = {">NODE", ">GROUP", "STREAM", ">INDEX", "OUTCOME"};
 #define COLUMNS(heads) (sizeof(heads) / sizeof(heads)[0])
 

@@ -8,11 +8,11 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const node_heads[] = {">NODE",   "DATA",       "STATE", ">UPTIME", ">PEERS",
-                                         ">GROUPS", "DURABILITY", ">LOG",  ">MEMORY"};
-static const char *const group_heads[] = {">NODE",  ">GROUP",  "NAME",   "BACKEND", "WRITES TO",
-                                          ">INDEX", ">QUEUED", ">APPLY", ">BEHIND", ">QUARANTINED"};
-static const char *const stream_heads[] = {">NODE",   ">GROUP",   "STREAM",   ">TRIMMED TO",
+static const char *const node_heads[] = {">NODE",   "DATA",        "STATE", ">?UPTIME", ">PEERS",
+                                         ">GROUPS", "?DURABILITY", ">LOG",  ">?MEMORY"};
+static const char *const group_heads[] = {">NODE",  ">GROUP",  "NAME",   "?BACKEND", "?WRITES TO",
+                                          ">INDEX", ">QUEUED", ">APPLY", ">BEHIND",  ">QUARANTINED"};
+static const char *const stream_heads[] = {">NODE",   ">GROUP",   "STREAM",   ">?TRIMMED TO",
                                            ">LOGGED", ">DURABLE", ">APPLIED", "STATE"};
 #define COLUMNS(heads) (sizeof(heads) / sizeof(heads)[0])
 

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const fault_heads[] = {"DATA", ">GROUP", "STREAM", ">FIRST", ">LAST", "CODE", "WHAT"};
+static const char *const fault_heads[] = {"DATA", ">GROUP", "STREAM", ">FIRST", ">LAST", "?CODE", "WHAT"};
 
 static bool on_row(void *arg, json_t *row)
 {

@@ -12,6 +12,8 @@
 #define BYTES_DECODED 524288u /* all that a node gives */
 /* Of payloads whose kind is not known, enough to see what they are. */
 #define BYTES_GUESSED 4096u
+#define BESIDE_MIN 30u   /* columns that a payload needs beside what is in front of it */
+#define BELOW 8u         /* else it stands below, here */
 #define LINES_GUESSED 4u /* lines shown of it */
 
 static bool decodes(const options *o)
@@ -66,23 +68,30 @@ static void print_line(const options *o, const char *line, size_t column, bool f
            (int)(cut ? text_bytes_of(line, width - column - 1) : strlen(line)), line, cut ? "~" : "");
 }
 
+bool entry_fits(size_t column)
+{
+    size_t width = terminal_columns();
+    return width == 0 || width >= column + BESIDE_MIN;
+}
+
 bool entry_print(const options *o, const json_t *row, size_t column)
 {
     json_t *lines = row_uint(row, "size") > 0 ? lines_of(o, row) : json_array();
-    bool good = lines != NULL;
-    if (good && json_array_size(lines) == 0) {
-        printf("-\n");
-    }
+    bool below = !entry_fits(column);
     size_t count = json_array_size(lines);
     size_t most = o->payload == PAYLOAD_AUTO && count > LINES_GUESSED ? LINES_GUESSED - 1 : count;
+    size_t at = below ? BELOW : column;
+    if (below || count == 0) {
+        puts(below ? "" : "-");
+    }
     for (size_t i = 0; i < most; i++) {
-        print_line(o, json_string_value(json_array_get(lines, i)), column, i > 0);
+        print_line(o, json_string_value(json_array_get(lines, i)), at, below || i > 0);
     }
     if (most < count) {
-        printf("%*s... (--payload line shows all)\n", (int)column, "");
+        printf("%*s... (--payload line shows all)\n", (int)at, "");
     }
     json_decref(lines);
-    return good;
+    return lines != NULL;
 }
 
 bool entry_finish(const options *o, json_t *row)

@@ -8,8 +8,11 @@
 /* Bytes of payload to ask for: enough for the decoder, and for what is shown. */
 uint64_t entry_bytes(const options *o);
 
-/* Prints the payload of a row behind `column` columns of its line, the lines of it below each other, cut to the
- * terminal unless --bytes was given. @return false: out of memory */
+/* Whether a payload has room behind `column` columns. */
+bool entry_fits(size_t column);
+
+/* Prints the payload of a row behind `column` columns of its line, or below it where there is no room; the lines of it below
+ * each other, cut to the terminal unless --bytes was given. @return false: out of memory */
 bool entry_print(const options *o, const json_t *row, size_t column);
 
 /* Completes a row for --json: "payload_hex" of at most --bytes bytes, with --payload "decoded". @return false: as above */

@@ -9,6 +9,7 @@
 
 #define CELL_MAX 160u
 #define GAP 2
+#define COLUMNS_MAX 16u
 #define TEXT_MIN 10u /* columns of text are not made narrower than this */
 
 struct table {
@@ -20,6 +21,15 @@ struct table {
     size_t capacity;
     bool failed;
 };
+
+/* Of the columns; 0: left out. */
+typedef struct widths {
+    size_t of[COLUMNS_MAX];
+    bool empty[COLUMNS_MAX]; /* nothing but "-" in it */
+    bool left_out;           /* something that is not empty */
+    size_t first;            /* of those that are shown */
+    size_t last;
+} widths;
 
 table *table_new(const char *const *heads, size_t columns)
 {
@@ -125,63 +135,133 @@ static bool right(const table *t, size_t column)
     return t->heads[column][0] == '>';
 }
 
-static const char *head(const table *t, size_t column)
+static bool optional(const table *t, size_t column)
 {
-    return t->heads[column] + (right(t, column) ? 1 : 0);
+    return t->heads[column][right(t, column) ? 1 : 0] == '?';
 }
 
-static void print_cell(const table *t, size_t column, const char *text, style s, size_t width, FILE *out)
+static const char *head(const table *t, size_t column)
 {
+    return t->heads[column] + (right(t, column) ? 1 : 0) + (optional(t, column) ? 1 : 0);
+}
+
+static void print_cell(const table *t, size_t column, const char *text, style s, const widths *w, FILE *out)
+{
+    size_t width = w->of[column];
     size_t needed = text_width(text);
     bool cut = needed > width;
     size_t pad = cut ? 0 : width - needed;
-    bool last = column + 1 == t->columns;
+    if (column > w->first) {
+        fprintf(out, "%*s", GAP, "");
+    }
     if (right(t, column)) {
         fprintf(out, "%*s", (int)pad, "");
     }
     fprintf(out, "%s%.*s%s%s", terminal_begin(s), (int)text_bytes_of(text, cut ? width - 1 : width), text,
             cut ? "~" : "", terminal_end(s));
-    if (last) {
+    if (column == w->last) {
         fputc('\n', out);
-        return;
+    } else if (!right(t, column)) {
+        fprintf(out, "%*s", (int)pad, "");
     }
-    fprintf(out, "%*s", (right(t, column) ? 0 : (int)pad) + GAP, "");
 }
 
-static void measure(const table *t, size_t *widths, size_t whole)
+static void print_row(const table *t, const char *const *cells, const style *styles, const widths *w,
+                      FILE *out)
 {
     for (size_t c = 0; c < t->columns; c++) {
-        widths[c] = text_width(head(t, c));
+        if (w->of[c] > 0) {
+            print_cell(t, c, cells != NULL ? cells[c] : head(t, c), styles != NULL ? styles[c] : STYLE_HEAD,
+                       w, out);
+        }
+    }
+}
+
+static void measure(const table *t, widths *w, size_t whole)
+{
+    for (size_t c = 0; c < t->columns; c++) {
+        w->of[c] = text_width(head(t, c));
+        w->empty[c] = true;
     }
     for (size_t i = 0; i < whole; i++) {
+        size_t c = i % t->columns;
         size_t width = text_width(t->cells[i]);
-        widths[i % t->columns] = width > widths[i % t->columns] ? width : widths[i % t->columns];
+        w->of[c] = width > w->of[c] ? width : w->of[c];
+        w->empty[c] = w->empty[c] && strcmp(t->cells[i], "-") == 0;
     }
 }
 
-/* Narrows the widest columns of text until the table fits. @return false: it cannot */
-static bool fit(const table *t, size_t *widths, size_t limit)
+static size_t sum_of(const table *t, const widths *w)
 {
-    size_t sum = GAP * (t->columns - 1);
+    size_t sum = 0;
     for (size_t c = 0; c < t->columns; c++) {
-        sum += widths[c];
+        sum += w->of[c] > 0 ? w->of[c] + GAP : 0;
     }
-    while (sum > limit) {
+    return sum > 0 ? sum - GAP : 0;
+}
+
+/* Narrows the widest columns of text. */
+static void narrow(const table *t, widths *w, size_t limit, bool only_optional)
+{
+    for (size_t sum = sum_of(t, w); sum > limit; sum--) {
         size_t widest = t->columns;
         for (size_t c = 0; c < t->columns; c++) {
             size_t least = text_width(head(t, c));
-            if (!right(t, c) && widths[c] > (least > TEXT_MIN ? least : TEXT_MIN) &&
-                (widest == t->columns || widths[c] > widths[widest])) {
+            if (!right(t, c) && (optional(t, c) || !only_optional) &&
+                w->of[c] > (least > TEXT_MIN ? least : TEXT_MIN) &&
+                (widest == t->columns || w->of[c] > w->of[widest])) {
                 widest = c;
             }
         }
         if (widest == t->columns) {
-            return false;
+            return;
         }
-        widths[widest]--;
-        sum--;
+        w->of[widest]--;
     }
-    return true;
+}
+
+/* Leaves columns out in which no cell has anything, from the right, until the table fits. */
+static void leave_out_empty(const table *t, widths *w, size_t limit)
+{
+    for (size_t c = t->columns; c-- > 0 && sum_of(t, w) > limit;) {
+        w->of[c] = w->empty[c] ? 0 : w->of[c];
+    }
+}
+
+/* Leaves columns of less weight out, from the right, until the table fits; those that stay may be cut. */
+static void leave_out_optional(const table *t, widths *w, size_t limit)
+{
+    widths whole = *w;
+    narrow(t, w, limit, true);
+    for (size_t c = t->columns; c-- > 0 && sum_of(t, w) > limit;) {
+        if (optional(t, c) && whole.of[c] > 0) {
+            whole.of[c] = 0;
+            whole.left_out = true;
+            *w = whole;
+            narrow(t, w, limit, true);
+        }
+    }
+}
+
+/* @return false: it does not fit, whatever is done */
+static bool fit(const table *t, widths *w, size_t limit)
+{
+    leave_out_empty(t, w, limit);
+    leave_out_optional(t, w, limit);
+    narrow(t, w, limit, false);
+    return sum_of(t, w) <= limit;
+}
+
+static void print_left_out(const table *t, const widths *w, FILE *out)
+{
+    const char *between = "(too narrow for ";
+    for (size_t c = 0; c < t->columns; c++) {
+        if (w->of[c] == 0 && !w->empty[c]) {
+            fprintf(out, "%s%s", between, head(t, c));
+            between = ", ";
+        }
+    }
+    fputs(")\n", out);
 }
 
 /* "head: cell" one below the other, a blank line between rows. */
@@ -204,25 +284,29 @@ static void print_lines(const table *t, size_t whole, FILE *out)
 
 bool table_print(const table *t, FILE *out)
 {
-    size_t *widths = t != NULL ? calloc(t->columns, sizeof *widths) : NULL;
-    if (widths == NULL || t->failed) {
-        free(widths);
+    widths w = {.left_out = false};
+    if (t == NULL || t->failed || t->columns > COLUMNS_MAX) {
         return false;
     }
     size_t whole = t->count - t->count % t->columns;
     size_t limit = terminal_columns();
-    measure(t, widths, whole);
-    if (limit > 0 && !fit(t, widths, limit)) {
+    measure(t, &w, whole);
+    if (limit > 0 && !fit(t, &w, limit)) {
         print_lines(t, whole, out);
-        free(widths);
         return true;
     }
+    while (w.of[w.first] == 0) {
+        w.first++;
+    }
     for (size_t c = 0; c < t->columns; c++) {
-        print_cell(t, c, head(t, c), STYLE_HEAD, widths[c], out);
+        w.last = w.of[c] > 0 ? c : w.last;
     }
-    for (size_t i = 0; i < whole; i++) {
-        print_cell(t, i % t->columns, t->cells[i], t->styles[i], widths[i % t->columns], out);
+    print_row(t, NULL, NULL, &w, out);
+    for (size_t i = 0; i < whole; i += t->columns) {
+        print_row(t, (const char *const *)t->cells + i, t->styles + i, &w, out);
     }
-    free(widths);
+    if (w.left_out) {
+        print_left_out(t, &w, out);
+    }
     return true;
 }

@@ -12,8 +12,8 @@
 
 typedef struct table table;
 
-/* `heads` are static; one that begins with '>' makes its column right-aligned. NULL: out of
- * memory; the functions below take that and do nothing. */
+/* `heads` (at most 16) are static; one that begins with '>' makes its column right-aligned, '?' (after it) one that a narrow
+ * terminal may do without. NULL: out of memory; the functions below take that and do nothing. */
 table *table_new(const char *const *heads, size_t columns);
 void table_free(table *t); /* NULL is allowed */
 
@@ -30,7 +30,8 @@ void table_style(table *t, style s);
 
 size_t table_rows(const table *t);
 
-/* As wide as terminal_columns() allows: text is cut first; what is too wide even so is printed as lines of "head: cell".
+/* As wide as terminal_columns() allows. Columns in which no cell has anything go first, then those marked '?' (from the
+ * right; a line below names them); then text is cut; what is too wide even so is printed as lines of "head: cell".
  * @return false: memory had run out and nothing was printed */
 bool table_print(const table *t, FILE *out);
 
