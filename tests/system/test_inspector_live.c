@@ -188,6 +188,59 @@ START_TEST(a_replica_that_lags)
 }
 END_TEST
 
+/* Alone: it dials nobody, and listens where nobody looks for it. */
+static void cut_off(ab_node_config *config)
+{
+    static ab_peer_config peers[2];
+    for (size_t i = 0; i < 2; i++) {
+        peers[i] = (ab_peer_config){.node_id = config->peers[i].node_id};
+    }
+    config->peers = peers;
+    config->listen_port = 0;
+}
+
+START_TEST(a_replica_that_cannot_catch_up)
+{
+    ck_assert_int_eq(test_cluster_close(&cluster, 2), AB_OK);
+    cluster.tune = cut_off;
+    ck_assert_int_eq(test_cluster_open(&cluster, 2), AB_OK);
+    write_more(0, "more", 10);
+    ck_assert(test_sm_wait(&cluster.nodes[1].sm, ENTRIES + 10, WAIT_MS));
+    expect("digest --data \"$1\" --data \"$2\" --data \"$3\" --timeout 0.3", 1,
+           ": the link between it and node 1 is down: ");
+    ck_assert_ptr_nonnull(strstr(output, "(node 3) lacks 10 entries of stream 1."));
+    ck_assert_ptr_nonnull(strstr(output, "BEHIND"));
+    ck_assert_ptr_nonnull(strstr(output, "ahead"));
+    ck_assert_ptr_null(strstr(output, "moving"));
+    json_t *document = inspect_json("digest --data \"$1\" --data \"$3\" --timeout 0.1 --json", 1);
+    json_t *group = json_array_get(json_object_get(document, "groups"), 0);
+    ck_assert_str_eq(json_string_value(json_object_get(group, "result")), "behind");
+    json_decref(document);
+
+    ck_assert_int_eq(test_cluster_close(&cluster, 2), AB_OK);
+    cluster.tune = NULL;
+    ck_assert_int_eq(test_cluster_open(&cluster, 2), AB_OK);
+    expect("digest --data \"$1\" --data \"$2\" --data \"$3\" --timeout 30", 0, "All replicas are equal.");
+}
+END_TEST
+
+START_TEST(a_replica_whose_state_machine_fails)
+{
+    pthread_mutex_lock(&cluster.nodes[1].sm.lock);
+    cluster.nodes[1].sm.fail_code = AB_ENOSPC;
+    cluster.nodes[1].sm.fail_times = UINT32_MAX;
+    pthread_mutex_unlock(&cluster.nodes[1].sm.lock);
+    write_more(0, "more", 10);
+    ck_assert(test_sm_wait(&cluster.nodes[0].sm, ENTRIES + 10, WAIT_MS));
+    expect("status --data \"$2\"", 1, "no space");
+    expect("digest --data \"$1\" --data \"$2\" --timeout 0.3", 1, ": its state machine fails: ");
+    pthread_mutex_lock(&cluster.nodes[1].sm.lock);
+    cluster.nodes[1].sm.fail_times = 0;
+    pthread_mutex_unlock(&cluster.nodes[1].sm.lock);
+    expect("digest --data \"$1\" --data \"$2\" --timeout 30", 0, "All replicas are equal.");
+}
+END_TEST
+
 /* Changes what one replica has without the others: the very thing `digest` is for. */
 START_TEST(a_replica_that_differs)
 {
@@ -524,6 +577,8 @@ int main(void)
     tcase_add_test(tc, log_of_a_live_node);
     tcase_add_test(tc, a_node_that_is_down);
     tcase_add_test(tc, a_replica_that_lags);
+    tcase_add_test(tc, a_replica_that_cannot_catch_up);
+    tcase_add_test(tc, a_replica_whose_state_machine_fails);
     tcase_add_test(tc, a_replica_that_differs);
     tcase_add_test(tc, quarantine_shows);
     tcase_add_test(tc, quarantine_is_dropped);

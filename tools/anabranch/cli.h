@@ -28,7 +28,8 @@ typedef struct options {
     bool json;
     bool all;
     bool streams;
-    uint64_t group;
+    uint64_t group;         /* 0: not given */
+    const char *group_name; /* as given, if it was no number */
     bool one_stream;
     ab_stream stream;
     uint64_t from;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Options of the inspector's commands. Main thread. */
-#include "tools/anabranch/cli.h"
+#include "tools/anabranch/group_name.h"
 #include "tools/anabranch/text.h"
 
 #include <errno.h>
@@ -15,7 +15,7 @@ static const option_text entries[] = {
     {"data", "DIR", OPTION_NODES, "data directory or admin socket of a node; may be given several times"},
     {"config", "FILE", OPTION_NODES,
      "a node's configuration: it, and those of its peers that have `admin`; may be given several times"},
-    {"group", "ID", OPTION_GROUP, "only this group"},
+    {"group", "GROUP", OPTION_GROUP, "only this group, by name or id"},
     {"all", NULL, OPTION_ALL, "every stream, not only those that are behind"},
     {"streams", NULL, OPTION_STREAMS, "also every stream of every group"},
     {"stream", "N.E", OPTION_RANGE, "only this stream: node and epoch of its origin"},
@@ -160,8 +160,7 @@ static int take_number(options *o, const char *name, const char *value, uint64_t
 
 static int take(options *o, const char *name, const char *value)
 {
-    uint64_t *number = strcmp(name, "group") == 0   ? &o->group
-                       : strcmp(name, "from") == 0  ? &o->from
+    uint64_t *number = strcmp(name, "from") == 0    ? &o->from
                        : strcmp(name, "to") == 0    ? &o->to
                        : strcmp(name, "limit") == 0 ? &o->limit
                        : strcmp(name, "last") == 0  ? &o->newest
@@ -173,6 +172,10 @@ static int take(options *o, const char *name, const char *value)
     o->bytes_given = o->bytes_given || strcmp(name, "bytes") == 0;
     if (number != NULL) {
         return take_number(o, name, value, number);
+    }
+    if (strcmp(name, "group") == 0) {
+        o->group_name = read_number(value, &o->group) ? NULL : value;
+        return EXIT_FINE;
     }
     if (strcmp(name, "data") == 0) {
         return add_data(o, value);
@@ -283,7 +286,8 @@ int options_read(options *o, const command *c, int argc, char **argv)
         int found =
             getopt_long(argc, argv, (c->options & OPTION_OUTPUT) != 0 ? ":ho:" : ":h", long_options, &index);
         if (found == -1) {
-            return take_files(o, c->options, argc, argv);
+            result = take_files(o, c->options, argc, argv);
+            return result == EXIT_FINE && o->group_name != NULL ? group_by_name(o, o->group_name) : result;
         }
         if (found == 'h' || (found == 0 && strcmp(shown[index]->name, "help") == 0)) {
             help_command(c, stdout);
