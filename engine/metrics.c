@@ -8,32 +8,33 @@ typedef struct counter_name {
     const char *name;
     const char *help;
     size_t offset;
+    double per_unit; /* how many of what is counted make one of what the name says */
 } counter_name;
 
 static const counter_name COUNTERS[] = {
-    {"log_commits_total", "Commits of the log.", offsetof(ab_counters, commits)},
+    {"log_commits_total", "Commits of the log.", offsetof(ab_counters, commits), 1},
     {"log_commit_failures_total", "Commits that failed and were tried again.",
-     offsetof(ab_counters, commit_failures)},
-    {"log_commit_nanoseconds_total", "Time spent in commits.", offsetof(ab_counters, commit_ns)},
-    {"log_blocks_total", "Blocks logged, own and received.", offsetof(ab_counters, blocks_logged)},
-    {"log_entries_total", "Entries logged, own and received.", offsetof(ab_counters, entries_logged)},
-    {"log_block_bytes_total", "Bytes of blocks logged.", offsetof(ab_counters, bytes_logged)},
-    {"log_trimmed_blocks_total", "Blocks trimmed.", offsetof(ab_counters, trimmed_blocks)},
-    {"log_cold_reads_total", "Blocks read back from disk.", offsetof(ab_counters, cold_reads)},
+     offsetof(ab_counters, commit_failures), 1},
+    {"log_commit_seconds_total", "Time spent in commits.", offsetof(ab_counters, commit_ns), 1e9},
+    {"log_blocks_total", "Blocks logged, own and received.", offsetof(ab_counters, blocks_logged), 1},
+    {"log_entries_total", "Entries logged, own and received.", offsetof(ab_counters, entries_logged), 1},
+    {"log_block_bytes_total", "Bytes of blocks logged.", offsetof(ab_counters, bytes_logged), 1},
+    {"log_trimmed_blocks_total", "Blocks trimmed.", offsetof(ab_counters, trimmed_blocks), 1},
+    {"log_cold_reads_total", "Blocks read back from disk.", offsetof(ab_counters, cold_reads), 1},
     {"log_damaged_blocks_total", "Reads of the log that met a damaged block.",
-     offsetof(ab_counters, damaged_blocks)},
+     offsetof(ab_counters, damaged_blocks), 1},
     {"damage_reports_total", "Damaged, refused or lost blocks that groups reported.",
-     offsetof(ab_counters, damage_reports)},
-    {"log_refused_blocks_total", "Blocks that the log would not take.",
-     offsetof(ab_counters, refused_blocks)},
-    {"writes_refused_total", "Calls to write that were refused.", offsetof(ab_counters, writes_refused)},
-    {"blocks_received_total", "Blocks that peers sent.", offsetof(ab_counters, blocks_received)},
-    {"blocks_sent_total", "Blocks handed to links.", offsetof(ab_counters, blocks_sent)},
-    {"checkpoints_total", "Checkpoints of state machines.", offsetof(ab_counters, checkpoints)},
-    {"apply_retries_total", "Calls of apply that asked to be repeated.",
-     offsetof(ab_counters, apply_retries)},
+     offsetof(ab_counters, damage_reports), 1},
+    {"log_refused_blocks_total", "Blocks that the log would not take.", offsetof(ab_counters, refused_blocks),
+     1},
+    {"writes_refused_total", "Calls to write that were refused.", offsetof(ab_counters, writes_refused), 1},
+    {"blocks_received_total", "Blocks that peers sent.", offsetof(ab_counters, blocks_received), 1},
+    {"blocks_sent_total", "Blocks handed to links.", offsetof(ab_counters, blocks_sent), 1},
+    {"checkpoints_total", "Checkpoints of state machines.", offsetof(ab_counters, checkpoints), 1},
+    {"apply_retries_total", "Calls of apply that asked to be repeated.", offsetof(ab_counters, apply_retries),
+     1},
     {"protocol_errors_total", "Messages and blocks of peers that made no sense.",
-     offsetof(ab_counters, protocol_errors)},
+     offsetof(ab_counters, protocol_errors), 1},
 };
 
 static bool node_gauges(const ab_node *node, ab_metric_fn fn, void *arg)
@@ -122,7 +123,8 @@ void ab_node_metrics(const ab_node *const_node, ab_metric_fn fn, void *arg)
     ab_node *node = (ab_node *)const_node;
     for (size_t i = 0; i < sizeof COUNTERS / sizeof COUNTERS[0]; i++) {
         const atomic_ullong *counter = (const void *)((const char *)&node->counters + COUNTERS[i].offset);
-        ab_metric metric = {COUNTERS[i].name, COUNTERS[i].help, true, (double)atomic_load(counter), 0, 0};
+        double value = (double)atomic_load(counter) / COUNTERS[i].per_unit;
+        ab_metric metric = {COUNTERS[i].name, COUNTERS[i].help, true, value, 0, 0};
         if (!fn(arg, &metric)) {
             return;
         }

@@ -89,7 +89,7 @@ typedef struct ab_link_status {
 typedef bool (*ab_link_fn)(void *arg, const ab_link_status *status);
 AB_API void ab_node_links(const ab_node *node, ab_link_fn fn, void *arg);
 
-/** One metric. Names follow Prometheus' conventions without prefix, e.g. "log_commits_total". */
+/** One metric. Names follow Prometheus' conventions without prefix, e.g. "log_commits_total"; units are seconds and bytes. */
 typedef struct ab_metric {
     const char *name; /**< static */
     const char *help; /**< static */

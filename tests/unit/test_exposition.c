@@ -46,18 +46,6 @@ START_TEST(groups_families)
 }
 END_TEST
 
-START_TEST(base_units)
-{
-    ab_exposition_put(&all, AB_METRIC_COUNTER, "commit_nanoseconds_total", "T.", NULL, NULL, 1.5e9);
-    ab_exposition_put(&all, AB_METRIC_GAUGE, "lag_ms", "T.", NULL, NULL, 250);
-    ab_exposition_put(&all, AB_METRIC_GAUGE, "items", "Ends like no unit.", NULL, NULL, 250);
-    write_all();
-    ck_assert_ptr_nonnull(strstr(written, "\nx_commit_seconds_total 1.5\n"));
-    ck_assert_ptr_nonnull(strstr(written, "\nx_lag_seconds 0.25\n"));
-    ck_assert_ptr_nonnull(strstr(written, "\nx_items 250\n"));
-}
-END_TEST
-
 START_TEST(odd_values)
 {
     char longest[400];
@@ -128,7 +116,6 @@ int main(void)
     TCase *c = tcase_create("exposition");
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_add_test(c, groups_families);
-    tcase_add_test(c, base_units);
     tcase_add_test(c, odd_values);
     tcase_add_test(c, keeps_order_of_buckets);
     tcase_add_test(c, failing_allocations);

@@ -59,28 +59,9 @@ static int compare(const void *left, const void *right)
     return order != 0 ? order : (*a > *b) - (*a < *b);
 }
 
-/* The exposed name, in base units. @return what to divide values by */
-static double make_name(const char *prefix, const char *family, char *out)
+static void make_name(const char *prefix, const char *family, char *out)
 {
-    static const struct {
-        const char *unit;
-        double divisor;
-    } units[] = {{"_nanoseconds", 1e9}, {"_microseconds", 1e6}, {"_milliseconds", 1e3},
-                 {"_ns", 1e9},          {"_us", 1e6},           {"_ms", 1e3}};
-    size_t size = strlen(family);
-    bool total = size > 6 && strcmp(family + size - 6, "_total") == 0;
-    size_t stem = total ? size - 6 : size;
-    const char *before = strncmp(family, "process_", 8) == 0 ? "" : prefix;
-    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
-        size_t unit = strlen(units[i].unit);
-        if (stem > unit && memcmp(family + stem - unit, units[i].unit, unit) == 0) {
-            snprintf(out, NAME_MAX_BYTES, "%s%.*s_seconds%s", before, (int)(stem - unit), family,
-                     total ? "_total" : "");
-            return units[i].divisor;
-        }
-    }
-    snprintf(out, NAME_MAX_BYTES, "%s%s", before, family);
-    return 1;
+    snprintf(out, NAME_MAX_BYTES, "%s%s", strncmp(family, "process_", 8) == 0 ? "" : prefix, family);
 }
 
 static void write_value(double value, FILE *out)
@@ -98,12 +79,12 @@ static void write_family(const ab_sample *const *list, size_t count, const char 
 {
     static const char *const types[] = {"gauge", "counter", "histogram"};
     char name[NAME_MAX_BYTES];
-    double divisor = make_name(prefix, list[0]->family, name);
+    make_name(prefix, list[0]->family, name);
     fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", name, list[0]->help, name, types[list[0]->type]);
     for (size_t i = 0; i < count; i++) {
         bool bare = list[i]->labels[0] == '\0';
         fprintf(out, "%s%s%s%s%s ", name, list[i]->suffix, bare ? "" : "{", list[i]->labels, bare ? "" : "}");
-        write_value(list[i]->value / divisor, out);
+        write_value(list[i]->value, out);
     }
 }
 

@@ -36,8 +36,7 @@ void ab_exposition_add(ab_exposition *exposition, const ab_sample *sample);
 void ab_exposition_put(ab_exposition *exposition, ab_metric_type type, const char *family, const char *help,
                        const char *label, const char *text, double value);
 
-/** Writes all. `prefix` goes before each name that does not begin with "process_". Durations come in seconds: a family
- * named ..._nanoseconds or ..._ms is renamed and its value divided. No sample may be there twice. */
+/** Writes all. `prefix` goes before each name that does not begin with "process_". No sample may be there twice. */
 void ab_exposition_write(ab_exposition *exposition, const char *prefix, FILE *out);
 
 void ab_exposition_free(ab_exposition *exposition);
