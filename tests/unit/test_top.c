@@ -131,6 +131,26 @@ START_TEST(any_size)
 }
 END_TEST
 
+/* A narrow screen has fewer columns, not half of them. */
+START_TEST(narrow)
+{
+    make(40, 16);
+    expect("12:00:00  1 of 3 run  by name");
+    expect("1.5k/s written; behind: 1,000, 1m30s");
+    expect("NODE     STATE   WRITE/s      LOG CPU%");
+    expect("node 7   runs       1.5k 2.93 KiB   25");
+    expect("NODE     PEER     LINK    BEHIND  OLDEST");
+    expect("node 7   node 2   down     1,000   1m30s");
+    expect("NODE     GROUP      WRITE/s    BEHIND");
+    expect("node 7   group-1-\xc2\xb5-       0         0");
+    ck_assert_uint_lt(find("q s p h   shown: 5 of 6 groups"), view.used);
+    make(62, 16);
+    expect("NODE     STATE   WRITE/s   LOG/s APPLY/s     P99      LOG CPU%");
+    make(79, 16);
+    expect("NODE     GROUP              WRITE/s APPLY/s  QUEUED TO APPLY    BEHIND  OLDEST");
+}
+END_TEST
+
 START_TEST(sorting)
 {
     make(80, 24);
@@ -177,6 +197,7 @@ int main(void)
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, usual_size);
     tcase_add_test(tests, any_size);
+    tcase_add_test(tests, narrow);
     tcase_add_test(tests, sorting);
     tcase_add_test(tests, first_look);
     tcase_add_test(tests, help_and_pause);

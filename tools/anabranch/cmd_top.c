@@ -139,11 +139,12 @@ static bool run_screen(top *t)
 
 static int with_screen(top *t)
 {
+    const char *term = getenv("TERM");
+    bool dumb = term != NULL && strcmp(term, "dumb") == 0; /* ncurses tries, with one line over the other */
     setlocale(LC_CTYPE, "");
     t->ascii = MB_CUR_MAX == 1;
-    SCREEN *screen = newterm(NULL, stdout, stdin);
+    SCREEN *screen = dumb ? NULL : newterm(NULL, stdout, stdin);
     if (screen == NULL) {
-        const char *term = getenv("TERM");
         complain("top: cannot use a terminal of the type TERM=%s", term != NULL ? term : "");
         return EXIT_USAGE;
     }

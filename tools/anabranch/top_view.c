@@ -14,7 +14,11 @@
 
 #define NAME_COLUMNS 8
 #define GROUP_COLUMNS 19
-#define SMALL_ROWS 18u /* without empty lines below that */
+#define FULL_COLUMNS 80u /* of a screen that has room for everything */
+#define GROUP_MORE 40u   /* what a group's name gets at most of a wider one */
+#define GROUP_LESS 9u    /* and gives at most to a narrower one */
+#define NARROW 64u       /* below that heads and keys are in fewer words */
+#define SMALL_ROWS 18u   /* without empty lines below that */
 #define VALUE 24
 
 /* Copies whole characters as long as they fit. */
@@ -50,21 +54,99 @@ static void add(top_view *v, style s, const char *format, ...)
     cut(text, v->columns, line->text, sizeof line->text);
 }
 
-/* Text of so many columns: filled up at its end, or cut. */
-static void padded(const char *text, size_t columns, char *out, size_t size)
-{
-    cut(text, columns, out, size);
-    for (size_t width = text_width(out), used = strlen(out); width < columns && used + 1 < size; width++) {
-        out[used++] = ' ';
-        out[used] = '\0';
-    }
-}
-
 static void node_name(const node_sample *s, const char *data_dir, char *out, size_t size)
 {
     char text[64];
     snprintf(text, sizeof text, "node %" PRIu32, s->node_id);
-    padded(s->node_id != 0 ? text : data_dir, NAME_COLUMNS, out, size);
+    cut(s->node_id != 0 ? text : data_dir, NAME_COLUMNS, out, size);
+}
+
+/* A column of a list. Where the screen is narrow the one with the highest weight goes first; 0: never. */
+typedef struct column {
+    const char *head;
+    size_t width;
+    bool left; /* aligned; else right */
+    unsigned weight;
+} column;
+
+static const column node_columns[] = {
+    {"NODE", NAME_COLUMNS, true, 0},
+    {"STATE", 7, true, 0},
+    {"WRITE/s", 7, false, 0},
+    {"LOG/s", 7, false, 5},
+    {"APPLY/s", 7, false, 3},
+    {"P50", 7, false, 7},
+    {"P99", 7, false, 4},
+    {"QUEUED", 8, false, 6},
+    {"LOG", 8, false, 1},
+    {"CPU%", 4, false, 2},
+};
+static const column peer_columns[] = {
+    {"NODE", NAME_COLUMNS, true, 0}, {"PEER", NAME_COLUMNS, true, 0}, {"LINK", 4, true, 0},
+    {"BEHIND", 9, false, 0},         {"BYTES", 8, false, 3},          {"OLDEST", 7, false, 1},
+    {"CATCHES UP IN", 14, false, 2}, {"SENT/s", 8, false, 4},
+};
+#define GROUP_NAME 1 /* its width follows that of the screen */
+static const column group_columns[] = {
+    {"NODE", NAME_COLUMNS, true, 0}, {"GROUP", GROUP_COLUMNS, true, 0}, {"WRITE/s", 7, false, 1},
+    {"APPLY/s", 7, false, 2},        {"QUEUED", 7, false, 4},           {"TO APPLY", 8, false, 5},
+    {"BEHIND", 9, false, 0},         {"OLDEST", 7, false, 3},
+};
+#define COUNT(columns) (sizeof(columns) / sizeof(columns)[0])
+#define COLUMNS_MAX 10
+
+/* A list's columns on this screen; of width 0 are those that it has no room for. */
+typedef struct layout {
+    column columns[COLUMNS_MAX];
+    size_t count;
+} layout;
+
+static layout lay_out(const top_view *v, const column *columns, size_t count)
+{
+    layout l = {.count = count};
+    memcpy(l.columns, columns, count * sizeof *columns);
+    if (columns == group_columns) {
+        size_t more = v->columns > FULL_COLUMNS ? v->columns - FULL_COLUMNS : 0;
+        size_t less = v->columns < FULL_COLUMNS ? FULL_COLUMNS - v->columns : 0;
+        l.columns[GROUP_NAME].width += more < GROUP_MORE ? more : GROUP_MORE;
+        l.columns[GROUP_NAME].width -= less < GROUP_LESS ? less : GROUP_LESS;
+    }
+    for (;;) {
+        size_t sum = 0;
+        column *first = NULL; /* to go */
+        for (size_t i = 0; i < count; i++) {
+            column *c = &l.columns[i];
+            sum += c->width > 0 ? c->width + 1 : 0;
+            if (c->width > 0 && c->weight > (first != NULL ? first->weight : 0)) {
+                first = c;
+            }
+        }
+        if (sum <= v->columns + 1 || first == NULL) {
+            return l;
+        }
+        first->width = 0;
+    }
+}
+
+/* `cells` NULL: the head. */
+static void add_row(top_view *v, style s, const layout *l, const char *const *cells)
+{
+    char text[TOP_LINE_MAX];
+    size_t used = 0;
+    for (size_t i = 0; i < l->count; i++) {
+        const column *c = &l->columns[i];
+        char cell[TOP_LINE_MAX / 2];
+        if (c->width == 0) {
+            continue;
+        }
+        cut(cells != NULL ? cells[i] : c->head, c->width, cell, sizeof cell);
+        int pad = (int)(c->width - text_width(cell));
+        int written = snprintf(text + used, sizeof text - used, "%s%*s%s%*s", used > 0 ? " " : "",
+                               c->left ? 0 : pad, "", cell, c->left && i + 1 < l->count ? pad : 0, "");
+        used += (size_t)written < sizeof text - used ? (size_t)written : sizeof text - used - 1;
+    }
+    text[used] = '\0';
+    add(v, s, "%s", text);
 }
 
 /* One row that may be shown, and what it is sorted by. */
@@ -214,7 +296,7 @@ static const char *state_of(const node_sample *now, style *s)
     return "runs";
 }
 
-static void node_line(top_view *v, const item *i)
+static void node_line(top_view *v, const layout *l, const item *i)
 {
     const node_sample *now = &i->node->now;
     char name[64];
@@ -234,11 +316,12 @@ static void node_line(top_view *v, const item *i)
     if (isfinite(cpu)) {
         snprintf(percent, sizeof percent, "%.0f", cpu);
     }
-    add(v, s, "%s %-7s %7s %7s %7s %7s %7s %8s %8s %4s", name, state, text[0], text[1], text[2], text[3],
-        text[4], text[5], text[6], percent);
+    add_row(v, s, l,
+            (const char *const[]){name, state, text[0], text[1], text[2], text[3], text[4], text[5], text[6],
+                                  percent});
 }
 
-static void peer_line(top_view *v, const item *i)
+static void peer_line(top_view *v, const layout *l, const item *i)
 {
     const peer_sample *p = i->peer;
     char name[64];
@@ -255,28 +338,18 @@ static void peer_line(top_view *v, const item *i)
     double seconds = sample_catch_up(sample_peer(&i->node->before, p->peer), p, elapsed(i->node));
     sample_catch_up_text(seconds, text[3], VALUE);
     plot_value(PLOT_BYTES, i->rate, text[4], VALUE);
-    add(v,
-        !p->up           ? STYLE_BAD
-        : isinf(seconds) ? STYLE_WARN
-                         : STYLE_PLAIN,
-        "%s %-8s %-4s %9s %8s %7s %14s %8s", name, peer, p->up ? "up" : "down", text[0], text[1], text[2],
-        text[3], text[4]);
+    style s = !p->up ? STYLE_BAD : isinf(seconds) ? STYLE_WARN : STYLE_PLAIN;
+    add_row(v, s, l,
+            (const char *const[]){name, peer, p->up ? "up" : "down", text[0], text[1], text[2], text[3],
+                                  text[4]});
 }
 
-static int group_columns(const top_view *v)
-{
-    size_t more = v->columns > 80 ? v->columns - 80 : 0;
-    return GROUP_COLUMNS + (int)(more < 40 ? more : 40);
-}
-
-static void group_line(top_view *v, const item *i)
+static void group_line(top_view *v, const layout *l, const item *i)
 {
     const group_sample *g = i->group;
     char name[64];
-    char group[300];
     char text[6][VALUE];
     node_name(&i->node->now, i->node->data_dir, name, sizeof name);
-    padded(g->name, (size_t)group_columns(v), group, sizeof group);
     plot_value(PLOT_NUMBER, group_rate(i->node, g, false), text[0], VALUE);
     plot_value(PLOT_NUMBER, i->rate, text[1], VALUE);
     text_count(g->queued_entries, text[2], VALUE);
@@ -286,8 +359,8 @@ static void group_line(top_view *v, const item *i)
     if (g->lag_entries > 0) {
         text_duration(g->lag_ms, text[5], VALUE);
     }
-    add(v, g->good ? STYLE_PLAIN : STYLE_BAD, "%s %s %7s %7s %7s %8s %9s %7s", name, group, text[0], text[1],
-        text[2], text[3], text[4], text[5]);
+    add_row(v, g->good ? STYLE_PLAIN : STYLE_BAD, l,
+            (const char *const[]){name, g->name, text[0], text[1], text[2], text[3], text[4], text[5]});
 }
 
 static void head_lines(top_view *v, const top_state *s)
@@ -313,17 +386,30 @@ static void head_lines(top_view *v, const top_state *s)
     plot_value(PLOT_NUMBER, written, text[1], VALUE);
     text_count(behind, text[2], VALUE);
     text_duration(ms, text[3], VALUE);
-    add(v, STYLE_HEAD, "anabranch top  %s  %zu of %zu nodes run  every %s  by %s%s", s->clock, running,
-        s->node_count, text[0], keys[s->sort], s->paused ? "  PAUSED" : "");
-    add(v, STYLE_PLAIN, "%s entries/s written; slowest peer %s entries behind, the oldest %s old", text[1],
-        text[2], text[3]);
+    bool narrow = v->columns < NARROW;
+    const char *paused = s->paused ? "  PAUSED" : "";
+    if (narrow) {
+        add(v, STYLE_HEAD, "%s  %zu of %zu run  by %s%s", s->clock, running, s->node_count, keys[s->sort],
+            paused);
+    } else {
+        add(v, STYLE_HEAD, "anabranch top  %s  %zu of %zu nodes run  every %s  by %s%s", s->clock, running,
+            s->node_count, text[0], keys[s->sort], paused);
+    }
+    if (behind == 0) {
+        add(v, STYLE_PLAIN, "%s entries/s written; no peer is behind", text[1]);
+    } else {
+        add(v, STYLE_PLAIN,
+            narrow ? "%s/s written; behind: %s, %s"
+                   : "%s entries/s written; slowest peer %s entries behind, the oldest %s old",
+            text[1], text[2], text[3]);
+    }
 }
 
 static void help_lines(top_view *v)
 {
     static const char *const lines[] = {
         "",
-        "Keys:  q quit   s sort by name, rate, lag   p pause and go on   h help on and off",
+        "Keys:  q quit   s sort by name, rate, lag   p pause, go on   h this help",
         "",
         "WRITE/s   entries that the node's own callers write",
         "LOG/s     entries logged, own and received; APPLY/s given to state machines",
@@ -356,12 +442,12 @@ static void share_out(const contents *c, size_t room, size_t given[3])
     }
 }
 
-static void list_lines(top_view *v, const item_list *list, size_t rows, const char *head,
-                       void (*line)(top_view *v, const item *i))
+static void list_lines(top_view *v, const item_list *list, size_t rows, layout l,
+                       void (*line)(top_view *v, const layout *l, const item *i))
 {
-    add(v, STYLE_HEAD, "%s", head);
+    add_row(v, STYLE_HEAD, &l, NULL);
     for (size_t i = 0; i < rows; i++) {
-        line(v, &list->items[i]);
+        line(v, &l, &list->items[i]);
     }
 }
 
@@ -379,30 +465,25 @@ static void note_left_out(const contents *c, const size_t given[3], char *note, 
     }
 }
 
+static void gap(top_view *v, bool roomy)
+{
+    if (roomy) {
+        add(v, STYLE_PLAIN, "%s", "");
+    }
+}
+
 static void tables(top_view *v, const contents *c, char *note, size_t size)
 {
     size_t given[3];
-    char groups[200];
     bool roomy = v->rows + 1 >= SMALL_ROWS;
     size_t fixed = v->used + 3 + (roomy ? 3 : 0);
     share_out(c, v->rows > fixed ? v->rows - fixed : 0, given);
-    const char *gap = roomy ? "" : NULL;
-    if (gap != NULL) {
-        add(v, STYLE_PLAIN, "%s", gap);
-    }
-    list_lines(v, &c->nodes, given[0],
-               "NODE     STATE   WRITE/s   LOG/s APPLY/s     P50     P99   QUEUED      LOG CPU%", node_line);
-    if (gap != NULL) {
-        add(v, STYLE_PLAIN, "%s", gap);
-    }
-    list_lines(v, &c->peers, given[1],
-               "NODE     PEER     LINK    BEHIND    BYTES  OLDEST  CATCHES UP IN   SENT/s", peer_line);
-    if (gap != NULL) {
-        add(v, STYLE_PLAIN, "%s", gap);
-    }
-    snprintf(groups, sizeof groups, "%-8s %-*s %7s %7s %7s %8s %9s %7s", "NODE", group_columns(v), "GROUP",
-             "WRITE/s", "APPLY/s", "QUEUED", "TO APPLY", "BEHIND", "OLDEST");
-    list_lines(v, &c->groups, given[2], groups, group_line);
+    gap(v, roomy);
+    list_lines(v, &c->nodes, given[0], lay_out(v, node_columns, COUNT(node_columns)), node_line);
+    gap(v, roomy);
+    list_lines(v, &c->peers, given[1], lay_out(v, peer_columns, COUNT(peer_columns)), peer_line);
+    gap(v, roomy);
+    list_lines(v, &c->groups, given[2], lay_out(v, group_columns, COUNT(group_columns)), group_line);
     note_left_out(c, given, note, size);
 }
 
@@ -428,6 +509,10 @@ bool top_view_make(top_view *v, const top_state *s)
         add(v, STYLE_PLAIN, "%s", "");
     }
     v->rows++;
-    add(v, STYLE_HEAD, "q quit  s sort  p %s  h help%s", s->paused ? "go on" : "pause", note);
+    if (v->columns < NARROW) {
+        add(v, STYLE_HEAD, "q s p h%s", note);
+    } else {
+        add(v, STYLE_HEAD, "q quit  s sort  p %s  h help%s", s->paused ? "go on" : "pause", note);
+    }
     return true;
 }
