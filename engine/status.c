@@ -123,11 +123,11 @@ void ab_group_streams(const ab_group *const_group, ab_stream_status_fn fn, void 
 }
 
 /* Age of the first entry that the peer has not confirmed. */
-static uint64_t oldest_age_ms(ab_group *group, const ab_peer_status *peer)
+static uint64_t oldest_age_ms(ab_group *group, ab_mark confirmed)
 {
     ab_block_header header = {0};
     ab_buf *buf = NULL;
-    if (ab_block_fetch(group, peer->stream, peer->sync_index + 1, &header, &buf) != AB_OK) {
+    if (ab_block_fetch(group, confirmed.stream, confirmed.index + 1, &header, &buf) != AB_OK) {
         return 0;
     }
     ab_buf_unref(buf);
@@ -135,20 +135,27 @@ static uint64_t oldest_age_ms(ab_group *group, const ab_peer_status *peer)
     return now > then ? now - then : 0;
 }
 
+/* What is trimmed counts as confirmed: that is why it was trimmed. After a start this is all that is known of a peer that was
+ * not heard yet; it has not lost everything. */
 static ab_sync_status with_lag(ab_group *group, const rows *all, const ab_peer_status *peer)
 {
     ab_sync_status status = {.peer = *peer};
+    ab_mark confirmed = {peer->stream, peer->sync_index};
     for (size_t i = 0; i < all->stream_count; i++) {
         const ab_stream_status *stream = &all->streams[i];
-        if (ab_stream_compare(stream->stream, peer->stream) == 0 && stream->logged > peer->sync_index) {
-            status.lag_entries = stream->logged - peer->sync_index;
+        if (ab_stream_compare(stream->stream, peer->stream) != 0) {
+            continue;
         }
+        if (peer->code != AB_ETRIMMED && stream->base > confirmed.index) {
+            confirmed.index = stream->base;
+        }
+        status.lag_entries = stream->logged > confirmed.index ? stream->logged - confirmed.index : 0;
     }
     uint64_t entries = atomic_load(&group->logged_entries);
     if (status.lag_entries > 0) {
         status.lag_bytes =
             entries > 0 ? status.lag_entries * (atomic_load(&group->logged_bytes) / entries) : 0;
-        status.lag_ms = oldest_age_ms(group, peer);
+        status.lag_ms = oldest_age_ms(group, confirmed);
     }
     return status;
 }

@@ -134,6 +134,9 @@ START_TEST(stopped)
     ck_assert_ptr_nonnull(strstr(page, "0 of 2"));
     ck_assert_ptr_nonnull(strstr(page, "unreadable"));
     ck_assert_ptr_nonnull(strstr(page, "stopped"));
+    ck_assert_ptr_nonnull(strstr(page, "<b class=\"plain\">-</b>entries behind, slowest peer"));
+    ck_assert_ptr_nonnull(strstr(page, "KiB</b>of logs, all nodes")); /* that of the one with a log */
+    ck_assert_ptr_nonnull(strstr(page, "only running nodes tell of their links"));
 }
 END_TEST
 

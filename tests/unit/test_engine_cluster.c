@@ -188,6 +188,20 @@ static bool find_trimmed(void *arg, const ab_stream_status *status)
     return true;
 }
 
+static void expect_trimmed(size_t i, uint64_t entries)
+{
+    uint64_t trimmed = 0;
+    for (unsigned k = 0; trimmed < entries && k < 600; k++) {
+        struct timespec moment = {.tv_nsec = 50000000};
+        trimmed = 0;
+        ab_group_streams(cluster.nodes[i].group, find_trimmed, &trimmed);
+        if (trimmed < entries) {
+            clock_nanosleep(CLOCK_MONOTONIC, 0, &moment, NULL);
+        }
+    }
+    ck_assert_uint_eq(trimmed, entries);
+}
+
 /* What all members have durable, in log and state machine, leaves every log. */
 START_TEST(logs_are_trimmed)
 {
@@ -195,19 +209,37 @@ START_TEST(logs_are_trimmed)
     write_everywhere("w", 100);
     expect_equal(300);
     for (size_t i = 0; i < cluster.count; i++) {
-        uint64_t trimmed = 0;
-        for (unsigned k = 0; trimmed < 300 && k < 600; k++) {
-            struct timespec moment = {.tv_nsec = 50000000};
-            trimmed = 0;
-            ab_group_streams(cluster.nodes[i].group, find_trimmed, &trimmed);
-            if (trimmed < 300) {
-                clock_nanosleep(CLOCK_MONOTONIC, 0, &moment, NULL);
-            }
-        }
-        ck_assert_uint_eq(trimmed, 300);
+        expect_trimmed(i, 300);
     }
     write_everywhere("v", 10);
     expect_equal(330);
+}
+END_TEST
+
+static bool find_lag(void *arg, const ab_sync_status *status)
+{
+    uint64_t *lag = arg;
+    *lag += status->lag_entries;
+    return true;
+}
+
+/* After a start nobody was heard, but what was trimmed everybody had. */
+START_TEST(nobody_is_behind_with_what_is_trimmed)
+{
+    open_all();
+    write_everywhere("w", 100);
+    expect_equal(300);
+    expect_trimmed(0, 300);
+    for (size_t i = 0; i < cluster.count; i++) {
+        ck_assert_int_eq(test_cluster_close(&cluster, i), AB_OK);
+    }
+    uint64_t lag = 0;
+    ck_assert_int_eq(test_cluster_open(&cluster, 0), AB_OK);
+    ab_group_syncs(cluster.nodes[0].group, find_lag, &lag);
+    ck_assert_uint_eq(lag, 0);
+    ck_assert_int_eq(test_write_range(cluster.nodes[0].group, "v", 0, 10), AB_OK);
+    ab_group_syncs(cluster.nodes[0].group, find_lag, &lag);
+    ck_assert_uint_eq(lag, 20); /* two peers */
 }
 END_TEST
 
@@ -388,6 +420,7 @@ int main(void)
     tcase_add_test(tcase, lost_directory_starts_a_new_epoch);
     tcase_add_test(tcase, interval_durability_replicates);
     tcase_add_test(tcase, logs_are_trimmed);
+    tcase_add_test(tcase, nobody_is_behind_with_what_is_trimmed);
     tcase_add_test(tcase, full_log_refuses_and_recovers);
     tcase_add_test(tcase, received_blocks_share_commits);
     tcase_add_test(tcase, writers_take_turns);

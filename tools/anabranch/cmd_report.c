@@ -135,30 +135,46 @@ static void tile_lag(const history *h, FILE *out)
 {
     uint64_t entries = 0;
     uint64_t ms = 0;
+    bool known = false;
     char text[64];
     for (size_t i = 0; i < h->node_count; i++) {
         const node_sample *s = &h->nodes[i].last;
+        known |= s->peer_count > 0;
         for (size_t k = 0; k < s->peer_count; k++) {
             entries = s->peers[k].lag_entries > entries ? s->peers[k].lag_entries : entries;
             ms = s->peers[k].lag_ms > ms ? s->peers[k].lag_ms : ms;
         }
     }
     text_count(entries, text, sizeof text);
-    page_tile(out, STYLE_PLAIN, text, "entries behind, slowest peer");
+    page_tile(out, STYLE_PLAIN, known ? text : "-", "entries behind, slowest peer");
     text_duration(ms, text, sizeof text);
     page_tile(out, STYLE_PLAIN, entries > 0 ? text : "-", "age of the oldest of them");
 }
 
-static void tile_figure(const history *h, figure f, plot_unit unit, bool sum, const char *label, FILE *out)
+static void tile_latency(const history *h, FILE *out)
 {
-    double all = NAN;
+    double most = NAN;
     char text[64];
     for (size_t i = 0; i < h->node_count; i++) {
-        double value = h->nodes[i].last.figures[f];
-        all = isnan(all) ? value : isnan(value) ? all : sum ? all + value : fmax(all, value);
+        most = fmax(most, h->nodes[i].last.figures[FIGURE_ACK_P99]); /* of a number and none the number */
     }
-    plot_value(unit, all, text, sizeof text);
-    page_tile(out, STYLE_PLAIN, text, label);
+    plot_value(PLOT_SECONDS, most, text, sizeof text);
+    page_tile(out, STYLE_PLAIN, text, "acknowledged here, p99 of the slowest node");
+}
+
+/* Of nodes that do not run, too. */
+static void tile_log(const history *h, FILE *out)
+{
+    uint64_t sum = 0;
+    bool known = false;
+    char text[64];
+    for (size_t i = 0; i < h->node_count; i++) {
+        const json_t *node = json_object_get(h->nodes[i].last.answer, "node");
+        known |= node != NULL;
+        sum += row_uint(node, "log_bytes");
+    }
+    text_bytes(sum, text, sizeof text);
+    page_tile(out, STYLE_PLAIN, known ? text : "-", "of logs, all nodes");
 }
 
 static void write_tiles(const history *h, FILE *out)
@@ -173,8 +189,8 @@ static void write_tiles(const history *h, FILE *out)
     page_tile(out, running == h->node_count ? STYLE_GOOD : STYLE_BAD, text, "nodes running");
     tile_rate(h, out);
     tile_lag(h, out);
-    tile_figure(h, FIGURE_ACK_P99, PLOT_SECONDS, false, "acknowledged here, p99 of the slowest node", out);
-    tile_figure(h, FIGURE_LOG_BYTES, PLOT_BYTES, true, "of logs, all nodes", out);
+    tile_latency(h, out);
+    tile_log(h, out);
     fputs("</div>\n", out);
 }
 

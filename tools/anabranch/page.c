@@ -34,6 +34,7 @@ static const char style_sheet[] =
     ".wide:focus-visible{outline:2px solid currentColor}\n"
     "table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}\n"
     "caption{text-align:left;padding:6px 10px;color:var(--faint)}\n"
+    "caption span{position:sticky;left:10px;display:inline-block;max-width:calc(100vw - 54px)}\n"
     "th,td{padding:5px 10px;text-align:left;border-top:1px solid var(--line);white-space:nowrap}\n"
     "th{font-weight:600;font-size:.86rem;color:var(--faint)}\n"
     "td.long{white-space:normal;min-width:16em}\n"
@@ -105,9 +106,9 @@ void page_table_begin(page_table *t, FILE *out, const char *caption, const char 
     /* What scrolls must be reachable with the keyboard. */
     fputs("<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"", out);
     markup_text(out, caption);
-    fputs("\">\n<table>\n<caption>", out);
+    fputs("\">\n<table>\n<caption><span>", out);
     markup_text(out, caption);
-    fputs("</caption>\n<thead><tr>", out);
+    fputs("</span></caption>\n<thead><tr>", out);
     for (size_t i = 0; i < columns; i++) {
         bool number = heads[i][0] == '>';
         fprintf(out, "<th scope=\"col\"%s>", number ? " class=\"n\"" : "");

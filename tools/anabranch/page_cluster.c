@@ -16,11 +16,12 @@ static const char *const node_heads[] = {"Node",       "State", ">Uptime", ">Pee
 static const char *const peer_heads[] = {"Node",   "Peer",      "Link",          ">Behind",
                                          ">Bytes", ">Oldest",   "Catches up in", ">Queued",
                                          ">Sent",  ">Received", ">Silent",       "Last error"};
-static const char *const group_heads[] = {"Node",      "Group",    "Name",     "Backend",
-                                          "State",     ">Written", ">Applied", ">Queued",
-                                          ">To apply", ">Behind",  ">Oldest",  ">Quarantined"};
-static const char *const stream_heads[] = {"Node",    "Group",    "Stream",   ">From",
-                                           ">Logged", ">Durable", ">Applied", "State"};
+/* What matters first: a phone shows the first four or five. */
+static const char *const group_heads[] = {"Node",    "Group",     "Name",         "State",
+                                          ">Behind", ">Oldest",   ">Written",     ">Applied",
+                                          ">Queued", ">To apply", ">Quarantined", "Backend"};
+static const char *const stream_heads[] = {"Node",    "Group",    "Stream",   "State",
+                                           ">Logged", ">Durable", ">Applied", ">From"};
 #define COLUMNS(heads) (sizeof(heads) / sizeof(heads)[0])
 
 void page_node_name(const history_node *node, char *text, size_t size)
@@ -137,7 +138,16 @@ void page_peers(const history *h, FILE *out)
     page_table t;
     size_t k;
     json_t *link;
+    size_t links = 0;
     page_section(out, "peers", "Peers");
+    for (size_t i = 0; i < h->node_count; i++) {
+        links += json_array_size(json_object_get(h->nodes[i].last.answer, "links"));
+    }
+    if (links == 0) {
+        page_note(out, "None that is known: only running nodes tell of their links.");
+        page_section_end(out);
+        return;
+    }
     page_note(out, "Behind: entries, over all groups, that the peer has not confirmed as durable. Catches up "
                    "in: at the speed of the last seconds.");
     page_table_begin(&t, out, "Links between the nodes, and how far each peer is behind", peer_heads,
@@ -165,6 +175,16 @@ static bool group_noteworthy(const json_t *group)
     return group_state(group)[0] != '\0' || row_uint(group, "quarantined") > 0;
 }
 
+/* A count that only a running node can tell. */
+static void live_count(page_table *t, const json_t *group, const char *key)
+{
+    if (json_object_get(group, "members") != NULL) {
+        page_count(t, row_uint(group, key));
+    } else {
+        page_text(t, "");
+    }
+}
+
 static void group_row(page_table *t, const history_node *node, const json_t *group)
 {
     bool live = json_object_get(group, "members") != NULL;
@@ -174,7 +194,6 @@ static void group_row(page_table *t, const history_node *node, const json_t *gro
     snprintf(text, sizeof text, "%" PRIu64, row_uint(group, "group"));
     page_text(t, text);
     page_text(t, row_text(group, "name"));
-    page_text(t, row_text(group, "backend"));
     page_state(t,
                state[0] != '\0' ? STYLE_BAD
                : live           ? STYLE_GOOD
@@ -182,22 +201,18 @@ static void group_row(page_table *t, const history_node *node, const json_t *gro
                state[0] != '\0' ? state
                : live           ? "good"
                                 : "stopped");
-    page_count(t, row_uint(group, "last_index"));
-    static const char *const live_counts[] = {"applied_entries", "queued_entries", "apply_blocks",
-                                              "lag_entries"};
-    for (size_t i = 0; i < sizeof live_counts / sizeof live_counts[0]; i++) {
-        if (live) {
-            page_count(t, row_uint(group, live_counts[i]));
-        } else {
-            page_text(t, "");
-        }
-    }
+    live_count(t, group, "lag_entries");
     if (row_uint(group, "lag_entries") > 0) {
         page_duration(t, row_uint(group, "lag_ms"));
     } else {
         page_text(t, "");
     }
+    page_count(t, row_uint(group, "last_index"));
+    live_count(t, group, "applied_entries");
+    live_count(t, group, "queued_entries");
+    live_count(t, group, "apply_blocks");
     page_count(t, row_uint(group, "quarantined"));
+    page_text(t, row_text(group, "backend"));
 }
 
 static bool stream_noteworthy(const json_t *stream)
@@ -214,7 +229,8 @@ static void stream_row(page_table *t, const history_node *node, const json_t *st
     snprintf(text, sizeof text, "%" PRIu64, row_uint(stream, "group"));
     page_text(t, text);
     page_text(t, row_text(stream, "stream"));
-    page_count(t, row_uint(stream, "base") + 1);
+    bool good = row_good(stream, "code");
+    page_state(t, good ? STYLE_GOOD : STYLE_BAD, good ? "good" : code_words(row_text(stream, "code")));
     page_count(t, row_uint(stream, "logged"));
     if (live) {
         page_count(t, row_uint(stream, "durable"));
@@ -223,8 +239,7 @@ static void stream_row(page_table *t, const history_node *node, const json_t *st
         page_text(t, "");
         page_text(t, "");
     }
-    bool good = row_good(stream, "code");
-    page_state(t, good ? STYLE_GOOD : STYLE_BAD, good ? "good" : code_words(row_text(stream, "code")));
+    page_count(t, row_uint(stream, "base") + 1);
 }
 
 /* A kind of rows that there may be very many of. */
