@@ -8,16 +8,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 #include <unistd.h>
 
 #define CONNECTION_MEMORY (64u * 1024)
+/* Connections beyond max_connections that each thread takes, to close others or them. */
+#define HEADROOM 64u
 
 static const ab_route routes[] = {
     {"/write", "POST", ab_http_write, false, true},
     {"/api/v2/write", "POST", ab_http_write_v2, false, false},
     {"/delete", "POST", ab_http_delete, false, false},
     {"/api/v2/delete", "POST", ab_http_delete_v2, false, false},
+    {"/query", "GET, POST", ab_http_statement, false, true},
     {"/export", "GET", ab_http_export, false, false},
     {"/digest", "GET", ab_http_digest, false, false},
     {"/health", "GET, HEAD", ab_http_health, true, false},
@@ -99,6 +103,14 @@ static void check_head(ab_request *request, const char *path, const char *method
     }
 }
 
+/* Where the body ends is not known then. */
+static bool has_unknown_coding(struct MHD_Connection *connection)
+{
+    const char *coding =
+        MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_TRANSFER_ENCODING);
+    return coding != NULL && strcasecmp(coding, "chunked") != 0;
+}
+
 static enum MHD_Result begin(ab_http *http, struct MHD_Connection *connection, const char *path,
                              const char *method, void **state)
 {
@@ -112,6 +124,10 @@ static enum MHD_Result begin(ab_http *http, struct MHD_Connection *connection, c
     request->begun_us = ab_http_now_us();
     snprintf(request->method, sizeof request->method, "%s", method);
     *state = request;
+    ab_connection_asks(http, connection);
+    if (has_unknown_coding(connection)) {
+        return ab_http_error(request, MHD_HTTP_NOT_IMPLEMENTED, "Transfer-Encoding is chunked, nothing else");
+    }
     check_head(request, path, method);
     bool asks = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_EXPECT) != NULL;
     if (request->refusal != 0 && (asks || ab_body_declared(request) > AB_BODY_DISCARD_MAX)) {
@@ -182,9 +198,8 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **st
                          enum MHD_RequestTerminationCode how)
 {
     ab_request *request = *state;
-    (void)arg;
-    (void)connection;
     (void)how;
+    ab_connection_waits(arg, connection);
     if (request != NULL) {
         if (ab_log_has(AB_LOG_DEBUG)) {
             log_request(request);
@@ -200,13 +215,12 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **st
 static void on_connection(void *arg, struct MHD_Connection *connection, void **state,
                           enum MHD_ConnectionNotificationCode code)
 {
-    ab_http *http = arg;
-    (void)connection;
-    (void)state;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        atomic_fetch_add(&http->counters.connections, 1);
+        const union MHD_ConnectionInfo *info =
+            MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        *state = ab_connection_begin(arg, info->connect_fd);
     } else {
-        atomic_fetch_sub(&http->counters.connections, 1);
+        ab_connection_end(arg, *state);
     }
 }
 
@@ -228,10 +242,10 @@ static struct MHD_Daemon *start_daemon(ab_http *http)
     return MHD_start_daemon(
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
         on_request, http, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, http->listen_fd,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)settings->max_connections, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)settings->idle_timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-        MHD_OPTION_ARRAY, threads > 1 ? several : one, MHD_OPTION_END);
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)settings->max_connections + HEADROOM * threads,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)settings->idle_timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)CONNECTION_MEMORY, MHD_OPTION_ARRAY, threads > 1 ? several : one, MHD_OPTION_END);
 }
 
 int ab_http_start(const ab_http_options *options, ab_http **out, ab_message *message)
@@ -255,6 +269,7 @@ int ab_http_start(const ab_http_options *options, ab_http **out, ab_message *mes
     pthread_cond_init(&http->idle, &monotonic);
     pthread_condattr_destroy(&monotonic);
     pthread_mutex_init(&http->lock, NULL);
+    pthread_mutex_init(&http->connections_lock, NULL);
     http->daemon = start_daemon(http);
     if (http->daemon == NULL) {
         snprintf(message->text, sizeof message->text, "cannot start the HTTP server: %s", strerror(errno));
@@ -312,5 +327,6 @@ void ab_http_stop(ab_http *http)
     }
     pthread_cond_destroy(&http->idle);
     pthread_mutex_destroy(&http->lock);
+    pthread_mutex_destroy(&http->connections_lock);
     free(http);
 }

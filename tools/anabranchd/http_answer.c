@@ -98,6 +98,8 @@ static const char *code_of(unsigned status)
         return "request too large";
     case MHD_HTTP_UNSUPPORTED_MEDIA_TYPE:
         return "unsupported media type";
+    case MHD_HTTP_NOT_IMPLEMENTED:
+        return "not implemented";
     case MHD_HTTP_UNPROCESSABLE_CONTENT:
         return "unprocessable entity";
     case MHD_HTTP_SERVICE_UNAVAILABLE:

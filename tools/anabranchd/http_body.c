@@ -11,6 +11,8 @@
 #define BODY_FIRST (64u * 1024)
 /* What zlib takes for a stream with the window of gzip, about. */
 #define INFLATE_MEMORY (48u * 1024)
+/* Bytes per second that a client may take to send a body. */
+#define SLOWEST 1024u
 #define GZIP_WINDOW (15 + 16)
 
 struct ab_inflate {
@@ -201,10 +203,20 @@ static bool inflate_piece(ab_request *request, const char *data, size_t size)
     return true;
 }
 
+/* Slower than any link in use, and for longer than an idle connection may last. */
+static bool is_too_slow(const ab_request *request)
+{
+    uint64_t seconds = (ab_http_now_us() - request->begun_us) / 1000000;
+    return seconds > request->settings->idle_timeout_s + request->received / SLOWEST;
+}
+
 enum MHD_Result ab_body_take(ab_request *request, const char *data, size_t size)
 {
     request->received += size;
     atomic_fetch_add_explicit(&request->http->counters.received_bytes, size, memory_order_relaxed);
+    if (is_too_slow(request)) {
+        return MHD_NO;
+    }
     if (request->refusal != 0) {
         return request->received <= AB_BODY_DISCARD_MAX ? MHD_YES : MHD_NO;
     }

@@ -30,10 +30,13 @@ typedef struct ab_http_counters {
     _Atomic uint64_t lines_malformed;
     _Atomic uint64_t exported_bytes;
     _Atomic uint64_t connections; /* open now */
+    _Atomic uint64_t displaced;   /* closed to make place for another */
     _Atomic uint64_t deletes;
     _Atomic uint64_t write_buckets[AB_HTTP_BUCKETS + 1];
     _Atomic uint64_t write_us;
 } ab_http_counters;
+
+typedef struct ab_connection ab_connection;
 
 struct ab_http {
     const ab_http_options *options;
@@ -48,8 +51,11 @@ struct ab_http {
     time_t started;
     pthread_mutex_t lock; /* guards suspended and running */
     pthread_cond_t idle;
-    size_t suspended; /* requests that wait for completions */
-    size_t running;   /* handlers: only they, and not while draining, use the node */
+    size_t suspended;                 /* requests that wait for completions */
+    size_t running;                   /* handlers: only they, and not while draining, use the node */
+    pthread_mutex_t connections_lock; /* guards the list of those that wait for a request */
+    ab_connection *oldest;            /* waits the longest */
+    ab_connection *newest;
 };
 
 typedef struct ab_request ab_request;
@@ -116,6 +122,16 @@ void ab_http_release(ab_request *request);
 /* The request is answered so once its body was discarded, if nothing else refused it before. */
 void ab_http_refuse(ab_request *request, unsigned status, const char *reason);
 
+/* http_connections.c */
+
+/* NULL: out of memory, which the other functions take. */
+ab_connection *ab_connection_begin(ab_http *http, int fd);
+/* Before the descriptor is closed. */
+void ab_connection_end(ab_http *http, ab_connection *c);
+/* The head of a request is there; the request has ended. */
+void ab_connection_asks(ab_http *http, struct MHD_Connection *connection);
+void ab_connection_waits(ab_http *http, struct MHD_Connection *connection);
+
 /* http_body.c: bodies, plain and compressed, within their limits. */
 
 /* Looks at what the head says of the body; may refuse. */
@@ -172,6 +188,9 @@ int ab_http_select_json(const ab_request *request, ab_selector *selector);
 enum MHD_Result ab_http_export(ab_request *request);
 enum MHD_Result ab_http_delete(ab_request *request);
 enum MHD_Result ab_http_delete_v2(ab_request *request);
+
+/* http_statement.c */
+enum MHD_Result ab_http_statement(ab_request *request);
 
 /* http_metrics.c */
 enum MHD_Result ab_http_metrics(ab_request *request);

@@ -169,6 +169,8 @@ static void put_http(collection *all, ab_http *http)
         {"lines_malformed_total", "Lines of line protocol refused.", &c->lines_malformed},
         {"points_stored_total", "Fields of the lines stored.", &c->points_stored},
         {"deletes_total", "Deletes taken.", &c->deletes},
+        {"http_connections_displaced_total",
+         "Connections that waited for a request and were closed to make place.", &c->displaced},
     };
     for (size_t i = 0; i < sizeof counters / sizeof *counters; i++) {
         put(all, AB_METRIC_COUNTER, counters[i].family, counters[i].help,
