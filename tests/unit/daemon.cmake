@@ -2,7 +2,7 @@
 foreach(test test_lineprotocol test_pack)
     ab_test(NAME ${test} SOURCES ${CMAKE_CURRENT_LIST_DIR}/${test}.c LIBS anabranchd_points)
 endforeach()
-foreach(test test_store test_store_delete)
+foreach(test test_store test_store_delete test_store_grace)
     ab_test(NAME ${test} SOURCES ${CMAKE_CURRENT_LIST_DIR}/${test}.c ${CMAKE_CURRENT_LIST_DIR}/store_fixture.c
         LIBS anabranchd_store anabranchd_points ab_base ALLOC TIMEOUT 180 LABELS no_tsan) # one thread
 endforeach()

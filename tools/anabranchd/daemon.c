@@ -9,9 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 /* What a drain may take of the time that stopping may take altogether: the node's own closing has the rest. */
 #define DRAIN_MS_MAX 3000u
+/* Between two looks after what is due. */
+#define LOOK_MS_MAX 10000u
 
 static uint32_t drain_ms(const ab_daemon *daemon)
 {
@@ -114,7 +117,8 @@ static int make_points_dir(const char *path, ab_message *message)
 static int open_group(ab_daemon *daemon, const char *points, size_t i, ab_message *message)
 {
     ab_shard *shard = &daemon->shards[i];
-    int code = ab_shard_init(shard, points, &daemon->groups[i]);
+    int code = ab_shard_init(shard, points, &daemon->groups[i], daemon->node_config.node_id,
+                             daemon->settings->delete_grace_s * 1000);
     if (code != AB_OK) {
         return code;
     }
@@ -165,6 +169,22 @@ int ab_daemon_start(ab_daemon *daemon, ab_message *message)
                                              .shards = daemon->shards,
                                              .shard_count = daemon->group_count};
     return ab_http_start(&daemon->http_options, &daemon->http, message);
+}
+
+void ab_daemon_look(ab_daemon *daemon)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    uint64_t now_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    for (size_t i = 0; i < daemon->group_count; i++) {
+        ab_shard_give_sign(&daemon->shards[i], now_ms);
+    }
+}
+
+uint64_t ab_daemon_look_ms(const ab_daemon *daemon)
+{
+    uint64_t share = daemon->http_options.settings->delete_grace_s * 1000 / 16;
+    return share > 0 && share < LOOK_MS_MAX ? share : LOOK_MS_MAX;
 }
 
 int ab_daemon_stop(ab_daemon *daemon)

@@ -33,6 +33,11 @@ void ab_daemon_reload(ab_daemon *daemon);
 /** Opens node, groups and HTTP. @return AB_OK, or a code with a message; then ab_daemon_stop() all the same */
 int ab_daemon_start(ab_daemon *daemon, ab_message *message);
 
+/** Does what is due now and then while it runs; does not block. The time between two looks is that of the settings it was
+ * started with. */
+void ab_daemon_look(ab_daemon *daemon);
+uint64_t ab_daemon_look_ms(const ab_daemon *daemon);
+
 /** Drains and closes what is open, within node.stop_timeout_ms, and frees everything. @return AB_OK, or what ab_node_close() returned */
 int ab_daemon_stop(ab_daemon *daemon);
 

@@ -6,8 +6,8 @@
 
 #include <stdlib.h>
 
-/* Each write that comes late is held against those of its group. */
-#define TOMBSTONES_MAX 10000u
+/* Half a KB of memory each, and each new one is held against all. */
+#define TOMBSTONES_MAX 50000u
 
 static enum MHD_Result answer(ab_request *request)
 {
@@ -39,9 +39,10 @@ static enum MHD_Result submit(ab_request *request, const ab_selection *selection
     char *payload = NULL;
     size_t size = 0;
     if (!has_room(options)) {
-        return ab_http_error(request, MHD_HTTP_UNPROCESSABLE_CONTENT,
-                             "too many deletes are kept: one of a wider selection takes the place of all it "
-                             "covers");
+        return ab_http_error(
+            request, MHD_HTTP_UNPROCESSABLE_CONTENT,
+            "too many deletes are kept: a wider one takes the place of all it covers, and they go "
+            "delete_grace_s after all nodes were there");
     }
     int code = ab_pack_delete(selection, &payload, &size);
     code = code == AB_OK ? ab_http_suspend(request) : code;

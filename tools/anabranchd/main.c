@@ -114,6 +114,19 @@ static void block_signals(sigset_t *signals)
     signal(SIGPIPE, SIG_IGN);
 }
 
+static int wait_for_signal(ab_daemon *daemon, const sigset_t *signals)
+{
+    uint64_t ms = ab_daemon_look_ms(daemon);
+    const struct timespec pause = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
+    for (;;) {
+        int caught = sigtimedwait(signals, NULL, &pause);
+        if (caught > 0) {
+            return caught;
+        }
+        ab_daemon_look(daemon);
+    }
+}
+
 static int serve(ab_daemon *daemon, const arguments *given, const sigset_t *signals)
 {
     uint16_t http_port = ab_http_port(daemon->http);
@@ -129,8 +142,7 @@ static int serve(ab_daemon *daemon, const arguments *given, const sigset_t *sign
     }
     ab_notify("READY=1\nSTATUS=serving\n");
     for (;;) {
-        int caught = 0;
-        sigwait(signals, &caught);
+        int caught = wait_for_signal(daemon, signals);
         if (caught != SIGHUP) {
             ab_notify("STOPPING=1\nSTATUS=stopping\n");
             ab_log_fields(AB_LOG_INFO, "stopping",

@@ -10,6 +10,8 @@
  * bool. Which write a point belongs to, and so who wins a conflict, is not in it: hlc and node are the
  * entry's; of two points of one entry with the same series, field and time the later one counts.
  *
+ * The version byte alone is a payload, too: one without points.
+ *
  * Payload of a delete: one version byte (2), then as msgpack: int start, int stop (ns, both belong to it), str
  * measurement (nil: any), uint count of tags, and for each str key=value, sorted. It takes away what it selects of
  * all writes with a smaller (hlc, node) than its entry's, whether they were applied before it or come after it.

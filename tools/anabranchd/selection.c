@@ -39,6 +39,19 @@ ab_bytes ab_column_series(const char *column, size_t size)
     return (ab_bytes){column, name_end(column, 0, size, ' ')};
 }
 
+bool ab_series_next(ab_bytes series, size_t *at, ab_bytes *part)
+{
+    const char *text = series.data;
+    size_t from = *at;
+    if (from > series.size) {
+        return false;
+    }
+    size_t end = name_end(text, from, series.size, ',');
+    *part = (ab_bytes){text + from, end - from};
+    *at = end + 1;
+    return true;
+}
+
 /* `from`: the end of the measurement. */
 static bool has_tag(ab_bytes series, size_t from, ab_bytes tag)
 {

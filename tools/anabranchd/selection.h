@@ -30,6 +30,10 @@ bool ab_selection_has_series(const ab_selection *selection, ab_bytes series);
 /** Whether every point of `narrow` is in `wide`: never true where it is not so. */
 bool ab_selection_covers(const ab_selection *wide, const ab_selection *narrow);
 
+/** The parts of a series key, one by one: the measurement, then each tag (key=value). *at: 0 to begin.
+ * @return false: no more, `part` is as it was */
+bool ab_series_next(ab_bytes series, size_t *at, ab_bytes *part);
+
 /** The series key at the start of a column key (series key, space, field key). */
 ab_bytes ab_column_series(const char *column, size_t size);
 

@@ -18,6 +18,7 @@
 #define AB_DEFAULT_MAX_BODIES (256u << 20)
 #define AB_DEFAULT_MAX_CONNECTIONS 1000u
 #define AB_DEFAULT_IDLE_TIMEOUT_S 60u
+#define AB_DEFAULT_DELETE_GRACE_S 86400u
 
 /** Members have the names of the keys. */
 typedef struct ab_settings {
@@ -31,6 +32,7 @@ typedef struct ab_settings {
     uint64_t max_bodies;        /**< bytes of all bodies being received or parsed, at least max_body */
     uint64_t max_connections;   /**< 1 to 65000 */
     uint64_t idle_timeout_s;    /**< of a connection, 1 to 86400 */
+    uint64_t delete_grace_s;    /**< how long a delete is kept at least, 0 (for ever) to 10 years */
     ab_write_level write_level; /**< of a POST, AB_WRITE_DEFAULT: the group's */
     ab_log_format log_format;
     struct ab_settings *before; /**< those that were in use before these, if any */

@@ -30,9 +30,14 @@ const ab_setting ab_settings_keys[] = {
      1024, 1ull << 40, NULL,
      "All bodies being received, inflated or parsed together; beyond it 503. At least `max_body`."},
     {"max_connections", AB_SETTING_NUMBER, AB_CHANGE_RESTART, PLACE(max_connections), "",
-     AB_DEFAULT_MAX_CONNECTIONS, 1, 65000, NULL, "Beyond it connections are closed at once."},
+     AB_DEFAULT_MAX_CONNECTIONS, 1, 65000, NULL,
+     "Beyond it the one that waits for a request the longest is closed."},
     {"idle_timeout_s", AB_SETTING_NUMBER, AB_CHANGE_RESTART, PLACE(idle_timeout_s), "s",
      AB_DEFAULT_IDLE_TIMEOUT_S, 1, 86400, NULL, "Until an idle connection is closed."},
+    {"delete_grace_s", AB_SETTING_NUMBER, AB_CHANGE_RESTART, PLACE(delete_grace_s), "s",
+     AB_DEFAULT_DELETE_GRACE_S, 0, 315360000, NULL,
+     "How much later than a delete every member must be heard before it is forgotten; 0: never. The same on "
+     "all nodes."},
     {"log_format", AB_SETTING_FORMAT, AB_CHANGE_SIGHUP, PLACE(log_format), "", 0, 0, 0, "logfmt",
      "Form of a log line."},
 };

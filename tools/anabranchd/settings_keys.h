@@ -35,7 +35,7 @@ typedef struct ab_setting {
 #define AB_SETTING_TEXT_MAX 255u
 
 extern const ab_setting ab_settings_keys[];
-#define AB_SETTINGS_COUNT 12u
+#define AB_SETTINGS_COUNT 13u
 
 /** The member that the key describes. */
 void *ab_setting_member(const ab_setting *setting, ab_settings *settings);

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The state machine of a group: thin functions over the point store. Threads: anabranch/statemachine.h. */
 #include "tools/anabranchd/shard.h"
+#include "tools/anabranchd/pack.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-int ab_shard_init(ab_shard *shard, const char *points_dir, const ab_group_config *config)
+int ab_shard_init(ab_shard *shard, const char *points_dir, const ab_group_config *config, uint32_t node,
+                  uint64_t grace_ms)
 {
-    *shard = (ab_shard){.id = config->id};
+    *shard = (ab_shard){.id = config->id, .config = config, .node = node, .grace_ms = grace_ms};
     snprintf(shard->name, sizeof shard->name, "%s", config->name);
     size_t size = strlen(points_dir) + 24;
     shard->dir = malloc(size);
@@ -38,11 +40,34 @@ static int report_durable(const ab_shard *shard, ab_frontier_out *durable)
     return AB_OK;
 }
 
+/* Where entries are applied as they arrive, a member may be heard before what it had applied itself. */
+static int set_grace(const ab_shard *shard)
+{
+    const ab_group_config *config = shard->config;
+    if (shard->grace_ms == 0 || config->apply_order != AB_APPLY_CAUSAL) {
+        return AB_OK;
+    }
+    if (config->member_count == 0) { /* standalone */
+        return ab_store_set_grace(shard->store, &shard->node, 1, shard->grace_ms);
+    }
+    return ab_store_set_grace(shard->store, config->members, config->member_count, shard->grace_ms);
+}
+
+void ab_shard_give_sign(ab_shard *shard, uint64_t now_ms)
+{
+    static const char no_points[] = {AB_PACK_VERSION};
+    if (ab_store_wants_sign(shard->store, shard->node, now_ms)) {
+        (void)ab_write(shard->group, no_points, sizeof no_points, NULL, NULL,
+                       NULL); /* else at the next look */
+    }
+}
+
 static int shard_open(void *ctx, ab_group *group, ab_frontier_out *durable)
 {
     ab_shard *shard = ctx;
     (void)group;
     int code = ab_store_open(shard->dir, shard->id, &shard->store, &shard->message);
+    code = code == AB_OK ? set_grace(shard) : code;
     return code == AB_OK ? report_durable(shard, durable) : code;
 }
 

@@ -17,14 +17,23 @@
 typedef struct ab_shard {
     char *dir;
     uint64_t id;
+    const ab_group_config *config;
+    uint32_t node; /* this one */
+    uint64_t grace_ms;
     char name[AB_NAME_MAX + 1];
     ab_group *group;    /**< set by whoever opens it */
     ab_store *store;    /**< NULL until the group is open */
     ab_message message; /**< why the store could not be opened */
 } ab_shard;
 
-/** @return AB_OK, AB_ENOMEM */
-int ab_shard_init(ab_shard *shard, const char *points_dir, const ab_group_config *config);
+/** `config` is borrowed. `grace_ms`: how much later than a delete every member must be heard before it is forgotten; 0: it
+ * is kept for ever. @return AB_OK, AB_ENOMEM */
+int ab_shard_init(ab_shard *shard, const char *points_dir, const ab_group_config *config, uint32_t node,
+                  uint64_t grace_ms);
+
+/** Writes an entry without points where that would let the group forget deletes: a member that writes nothing else is not
+ * heard. Any thread. */
+void ab_shard_give_sign(ab_shard *shard, uint64_t now_ms);
 
 /** After the group was closed, and no export is under way. */
 void ab_shard_fini(ab_shard *shard);

@@ -64,6 +64,9 @@ void ab_store_free(ab_store *store)
     free(store->tombstones.list);
     free(store->merged.list);
     free(store->candidates);
+    free(store->places);
+    free(store->heard);
+    free(store->members);
     free(store->pending);
     free(store->durable.list);
     free(store->applied.list);
@@ -224,6 +227,7 @@ int ab_store_apply(ab_store *store, const ab_entry *entries, size_t count, ab_fr
         mdb_txn_abort(look.trie.txn);
     }
     code = code == AB_OK ? reserve_marks(&store->applied, after.count) : code;
+    code = code == AB_OK ? ab_heard_reserve(store, entries, count) : code;
     if (code != AB_OK) {
         store->pending_count = before;
         ab_tombstones_drop(&store->deletes, deletes_before);
@@ -231,6 +235,7 @@ int ab_store_apply(ab_store *store, const ab_entry *entries, size_t count, ab_fr
         return code;
     }
     set_marks(&store->applied, after.marks, after.count);
+    ab_heard_note(store, entries, count);
     store->dirty = true;
     return AB_OK;
 }

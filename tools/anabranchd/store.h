@@ -10,14 +10,14 @@
  * with the frontier: each entry counts exactly once. A flush that fails (disk full) loses nothing: it can be repeated.
  *  - Of several values for one series, field and time, the one with the greatest (hlc, node) stays, unless a delete
  * with a greater one selects it; so the content depends only on which entries were applied, never on their order. That
- * is why deletes are kept as tombstones: a write that one of them covers may still come. A tombstone goes only where a
- * later one selects all that it does.
+ * is why deletes are kept as tombstones: a write that one of them covers may still come. A tombstone goes where a
+ * later one selects all that it does, and where nothing can come any more that it covers (ab_store_set_grace()).
  *
  * Databases: "columns": a trie of column keys (series key, space, field key) in pieces of 500 bytes, because LMDB's
  * keys are short: key (parent node u32, piece), value (column id u32, child node u32), big-endian, 0 for none.
  * "points": key (column id u32, time u64 with flipped sign bit), big-endian; value: see store_point.c.
  * "tombstones": key (hlc u64, node u32), big-endian, value: the delete's payload (pack.h). "meta": format, group,
- * frontier, digest, counters. Ids are private to one replica: neither digest nor export depend on them.
+ * frontier, digest, counters, and of each node the last hlc heard of it. Ids are private to one replica: neither digest nor export depend on them.
  */
 #ifndef ANABRANCHD_STORE_H
 #define ANABRANCHD_STORE_H
@@ -27,7 +27,7 @@
 #include <anabranch/statemachine.h>
 #include <anabranch/types.h>
 
-#define AB_STORE_FORMAT 2u /* 1: before there were tombstones */
+#define AB_STORE_FORMAT 3u /* 1: before there were tombstones; 2: before they went */
 
 typedef struct ab_store ab_store;
 
@@ -35,6 +35,14 @@ typedef struct ab_store ab_store;
  *  @return AB_OK, AB_EVERSION, AB_EIDENTITY (the store of another group), AB_ECORRUPT, AB_EIO, AB_ENOSPC, AB_ENOMEM;
  *          `message` (may be NULL) says what and where */
 int ab_store_open(const char *dir, uint64_t group, ab_store **store, ab_message *message);
+
+/** Lets a tombstone go once every one of the group's members (copied) was heard with an entry `grace_ms` later than it.
+ * Without this, or without members, it never goes. Before anything is applied; the same on all members, or else they
+ * keep different ones and their digests differ. @return AB_OK, AB_ENOMEM */
+int ab_store_set_grace(ab_store *store, const uint32_t *members, size_t count, uint64_t grace_ms);
+
+/** Whether tombstones could go if `node` wrote something now, by the wall clock. Any thread. */
+bool ab_store_wants_sign(const ab_store *store, uint32_t node, uint64_t now_ms);
 
 /** Gives the files back; what is not flushed is lost. The handle stays, for exports that are under way: they end with
  * AB_ECLOSED. */

@@ -104,6 +104,7 @@ int ab_tombstones_load(ab_store *store)
     }
     mdb_txn_abort(txn);
     store->counters.tombstones = store->tombstones.count;
+    store->counters.oldest = store->tombstones.count > 0 ? store->tombstones.list[0].stamp.hlc : 0;
     return code == AB_OK && rc != MDB_SUCCESS && rc != MDB_NOTFOUND ? ab_store_code(rc) : code;
 }
 
@@ -147,29 +148,30 @@ static void keep(ab_tombstones *to, const ab_tombstones *from)
     }
 }
 
-static const ab_tombstones *current(const ab_store *store)
+const ab_tombstones *ab_tombstones_current(const ab_store *store)
 {
-    return store->deletes.count > 0 ? &store->merged : &store->tombstones;
+    return store->merging ? &store->merged : &store->tombstones;
+}
+
+/* They stay in what this flush holds its points against: a delete and what made it needless may come in one flush. */
+static void expire(ab_tombstones *merged, uint64_t horizon)
+{
+    for (size_t i = 0; i < merged->count; i++) {
+        merged->list[i].expired = merged->list[i].stamp.hlc < horizon;
+    }
 }
 
 int ab_tombstones_merge(ab_store *store)
 {
     size_t most = store->tombstones.count + store->deletes.count;
-    store->candidates_of = UINT32_MAX;
-    if (store->candidate_capacity < most) {
-        uint32_t *candidates = realloc(store->candidates, 2 * most * sizeof *candidates);
-        if (candidates == NULL) {
-            return AB_ENOMEM;
-        }
-        store->candidates = candidates;
-        store->candidate_capacity = 2 * most;
-    }
+    uint64_t horizon = ab_store_horizon(store);
     store->merged.count = 0;
-    if (store->deletes.count == 0) {
-        return AB_OK;
-    }
-    if (reserve(&store->merged, most) != AB_OK) {
+    store->merging = store->deletes.count > 0 || (most > 0 && store->tombstones.list[0].stamp.hlc < horizon);
+    if (ab_cover_begin(store, most) != AB_OK || reserve(&store->merged, most) != AB_OK) {
         return AB_ENOMEM;
+    }
+    if (!store->merging) {
+        return AB_OK;
     }
     for (size_t i = 0; i < store->tombstones.count; i++) {
         store->tombstones.list[i].needless = false;
@@ -184,42 +186,8 @@ int ab_tombstones_merge(ab_store *store)
     keep(&store->merged, &store->tombstones);
     keep(&store->merged, &store->deletes);
     qsort(store->merged.list, store->merged.count, sizeof *store->merged.list, compare);
+    expire(&store->merged, horizon);
     return AB_OK;
-}
-
-static void choose_candidates(ab_store *store, const ab_tombstones *all, uint32_t position)
-{
-    const ab_column *column = &store->columns.list[position];
-    ab_bytes series = ab_column_series(column->text, column->size);
-    store->candidates_of = position;
-    store->candidate_count = 0;
-    for (size_t i = 0; i < all->count; i++) {
-        if (ab_selection_has_series(&all->list[i].selection, series)) {
-            store->candidates[store->candidate_count++] = (uint32_t)i;
-        }
-    }
-}
-
-bool ab_tombstones_cover(ab_store *store, const ab_pending *point)
-{
-    const ab_tombstones *all = current(store);
-    /* A write is nearly always later than every delete. */
-    if (all->count == 0 || ab_stamp_compare(point->stamp, all->list[all->count - 1].stamp) > 0) {
-        return false;
-    }
-    if (store->candidates_of != point->position) {
-        choose_candidates(store, all, point->position);
-    }
-    for (size_t i = store->candidate_count; i > 0; i--) {
-        const ab_tombstone *t = &all->list[store->candidates[i - 1]];
-        if (ab_stamp_compare(t->stamp, point->stamp) < 0) {
-            return false;
-        }
-        if (point->time >= t->selection.start && point->time <= t->selection.stop) {
-            return true;
-        }
-    }
-    return false;
 }
 
 ab_sum ab_tombstone_hash(const MDB_val *key, const MDB_val *payload)
@@ -236,32 +204,46 @@ static MDB_val make_key(const ab_tombstone *t, uint8_t bytes[KEY_SIZE])
     return (MDB_val){KEY_SIZE, bytes};
 }
 
-int ab_tombstones_write(ab_store *store, MDB_txn *txn, ab_counters *counters)
+static int take_out(const ab_store *store, MDB_txn *txn, const ab_tombstone *t, ab_counters *counters)
 {
     uint8_t bytes[KEY_SIZE];
+    MDB_val key = make_key(t, bytes);
+    MDB_val data = {t->size, t->payload};
+    ab_sum_subtract(&counters->digest, ab_tombstone_hash(&key, &data));
+    return mdb_del(txn, store->tombstones_dbi, &key, NULL);
+}
+
+static int put_in(const ab_store *store, MDB_txn *txn, const ab_tombstone *t, ab_counters *counters)
+{
+    uint8_t bytes[KEY_SIZE];
+    MDB_val key = make_key(t, bytes);
+    MDB_val data = {t->size, t->payload};
+    ab_sum_add(&counters->digest, ab_tombstone_hash(&key, &data));
+    return mdb_put(txn, store->tombstones_dbi, &key, &data, 0);
+}
+
+int ab_tombstones_write(ab_store *store, MDB_txn *txn, ab_counters *counters)
+{
     int rc = MDB_SUCCESS;
-    if (store->deletes.count == 0) {
+    if (!store->merging) {
         return rc;
     }
     for (size_t i = 0; i < store->tombstones.count && rc == MDB_SUCCESS; i++) {
         const ab_tombstone *t = &store->tombstones.list[i];
-        if (t->needless) {
-            MDB_val key = make_key(t, bytes);
-            MDB_val data = {t->size, t->payload};
-            ab_sum_subtract(&counters->digest, ab_tombstone_hash(&key, &data));
-            rc = mdb_del(txn, store->tombstones_dbi, &key, NULL);
-        }
+        rc = t->needless ? take_out(store, txn, t, counters) : rc;
     }
+    counters->tombstones = 0;
+    counters->oldest = 0;
     for (size_t i = 0; i < store->merged.count && rc == MDB_SUCCESS; i++) {
         const ab_tombstone *t = &store->merged.list[i];
-        if (t->fresh) {
-            MDB_val key = make_key(t, bytes);
-            MDB_val data = {t->size, t->payload};
-            ab_sum_add(&counters->digest, ab_tombstone_hash(&key, &data));
-            rc = mdb_put(txn, store->tombstones_dbi, &key, &data, 0);
+        if (t->expired) {
+            rc = t->fresh ? MDB_SUCCESS : take_out(store, txn, t, counters);
+            continue;
         }
+        rc = t->fresh ? put_in(store, txn, t, counters) : MDB_SUCCESS;
+        counters->oldest = counters->tombstones == 0 ? t->stamp.hlc : counters->oldest;
+        counters->tombstones++;
     }
-    counters->tombstones = store->merged.count;
     return rc;
 }
 
@@ -277,15 +259,23 @@ static void free_needless(ab_tombstones *tombstones)
 
 void ab_tombstones_written(ab_store *store)
 {
-    if (store->deletes.count == 0) {
+    if (!store->merging) {
         return;
     }
     free_needless(&store->deletes);
     free_needless(&store->tombstones);
     ab_tombstones stored = store->merged;
+    size_t kept = 0;
+    for (size_t i = 0; i < stored.count; i++) {
+        if (stored.list[i].expired) {
+            free(stored.list[i].payload);
+            continue;
+        }
+        stored.list[kept] = stored.list[i];
+        stored.list[kept++].fresh = false;
+    }
+    stored.count = kept;
     store->merged = store->tombstones;
     store->tombstones = stored;
-    for (size_t i = 0; i < stored.count; i++) {
-        stored.list[i].fresh = false;
-    }
+    store->merging = false;
 }

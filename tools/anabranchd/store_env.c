@@ -234,6 +234,7 @@ int ab_store_meta_load(ab_store *store, ab_message *message)
     if (code == AB_OK) {
         code = load_counters(store, txn);
         code = code == AB_OK ? load_frontier(store, txn) : code;
+        code = code == AB_OK ? ab_heard_load(store, txn) : code;
         if (code != AB_OK) {
             report(store, message, code, "cannot read its records", ab_strerror(code));
         }
@@ -275,5 +276,6 @@ int ab_store_counters_save(ab_store *store, MDB_txn *txn, const ab_counters *cou
 int ab_store_meta_save(ab_store *store, MDB_txn *txn, const ab_counters *counters)
 {
     int rc = ab_store_counters_save(store, txn, counters);
+    rc = rc == MDB_SUCCESS ? ab_heard_save(store, txn) : rc;
     return rc == MDB_SUCCESS ? save_frontier(store, txn) : rc;
 }

@@ -123,7 +123,21 @@ typedef struct ab_tombstone {
     size_t size;
     bool fresh;    /* not stored yet */
     bool needless; /* in this flush: a later one covers it */
+    bool expired;  /* in this flush: nothing that it covers can come any more once this is written */
 } ab_tombstone;
+
+/* Where to find a tombstone by what its selection begins with. */
+typedef struct ab_tombstone_place {
+    uint64_t hash;
+    uint32_t position;
+} ab_tombstone_place;
+
+/* The last entry that was applied of a node's newest stream. */
+typedef struct ab_heard {
+    uint32_t node;
+    uint32_t epoch;
+    uint64_t hlc;
+} ab_heard;
 
 /* Sorted by stamp; none covers another with a smaller stamp. */
 typedef struct ab_tombstones {
@@ -142,6 +156,7 @@ typedef struct ab_counters {
     uint64_t points;
     uint64_t columns; /* that have points */
     uint64_t tombstones;
+    uint64_t oldest; /* hlc of the first tombstone */
     ab_sum digest;
     uint32_t next_node;
 } ab_counters;
@@ -158,7 +173,7 @@ struct ab_store {
     MDB_dbi points_dbi;
     MDB_dbi tombstones_dbi;
     MDB_dbi meta_dbi;
-    pthread_mutex_t summary_lock; /* guards counters against ab_store_summarize() */
+    pthread_mutex_t summary_lock; /* guards counters and heard, which the thread that applies changes */
     ab_counters counters;         /* as of the last flush */
     ab_columns columns;
     ab_pending *pending;
@@ -168,10 +183,18 @@ struct ab_store {
     ab_tombstones deletes;    /* applied, not flushed: in the order in which they came */
     ab_tombstones tombstones; /* stored */
     ab_tombstones merged;     /* both, during a flush; borrows the payloads */
+    bool merging;             /* in this flush: merged is what counts */
     uint32_t *candidates;     /* during a flush: those that select the column at hand */
     uint32_t candidates_of;   /* its position */
     size_t candidate_count;
     size_t candidate_capacity;
+    ab_tombstone_place *places; /* during a flush: sorted; as much room as for candidates */
+    size_t place_count;         /* 0: not made yet */
+    ab_heard *heard;
+    size_t heard_count;
+    uint32_t *members; /* that must be heard before a tombstone goes; none: it never goes */
+    size_t member_count;
+    uint64_t grace_ms;
     ab_marks durable;
     ab_marks applied;
     bool dirty; /* applied differs from durable */
@@ -210,14 +233,31 @@ int ab_tombstones_hold(ab_store *store, const ab_entry *entry);
 /* Drops what was held beyond the first `count`. */
 void ab_tombstones_drop(ab_tombstones *tombstones, size_t count);
 int ab_tombstones_load(ab_store *store);
-/* Makes store->merged. @return AB_OK, AB_ENOMEM */
+/* Makes store->merged where deletes came or some expire. @return AB_OK, AB_ENOMEM */
 int ab_tombstones_merge(ab_store *store);
-/* Whether a delete covers the point. */
-bool ab_tombstones_cover(ab_store *store, const ab_pending *point);
+/* Those that count in this flush. */
+const ab_tombstones *ab_tombstones_current(const ab_store *store);
 int ab_tombstones_write(ab_store *store, MDB_txn *txn, ab_counters *counters); /* LMDB code */
 /* After the commit: merged is what is stored. */
 void ab_tombstones_written(ab_store *store);
 ab_sum ab_tombstone_hash(const MDB_val *key, const MDB_val *payload);
+
+/* store_cover.c */
+
+/* At the start of a flush with up to `most` tombstones. @return AB_OK, AB_ENOMEM */
+int ab_cover_begin(ab_store *store, size_t most);
+/* Whether a delete covers the point. */
+bool ab_tombstones_cover(ab_store *store, const ab_pending *point);
+
+/* store_grace.c: whom of the members we have heard of, and how long tombstones are kept. */
+
+/* Room for the origins of entries; then they can be noted. @return AB_OK, AB_ENOMEM */
+int ab_heard_reserve(ab_store *store, const ab_entry *entries, size_t count);
+void ab_heard_note(ab_store *store, const ab_entry *entries, size_t count);
+/* Tombstones with a smaller hlc are not needed any more; 0: all are. */
+uint64_t ab_store_horizon(const ab_store *store);
+int ab_heard_load(ab_store *store, MDB_txn *txn);
+int ab_heard_save(const ab_store *store, MDB_txn *txn); /* LMDB code */
 
 /* store_sweep.c: takes away what fresh tombstones cover, in transactions of bounded size. LMDB code */
 int ab_store_sweep(ab_store *store);
