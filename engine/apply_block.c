@@ -83,6 +83,28 @@ static int apply_entries(ab_group *group, const ab_entry *entries, size_t count)
     return AB_OK;
 }
 
+/* What of the block cannot be decoded, from the iterator's place on. The block is part of its stream's chain, on all
+ * replicas alike, and nobody will ever have it in another form: waiting, or refusing it, would end the stream. */
+static int put_aside_rest(ab_group *group, const ab_block_header *header, const ab_block_iter *iter)
+{
+    ab_entry rest = {.stream = iter->stream,
+                     .index = iter->index,
+                     .hlc = iter->hlc,
+                     .term = iter->term,
+                     .payload = iter->data + iter->offset,
+                     .size = iter->size - iter->offset};
+    if (iter->left == 0) { /* all entries are there; what else the block says of them is wrong */
+        ab_node_log(group->node, AB_LOG_WARN,
+                    "group %s: block %llu-%llu of stream %u.%u has more bytes than entries, or another clock",
+                    group->name, (unsigned long long)header->first, (unsigned long long)header->last,
+                    header->node, header->epoch);
+        return AB_OK;
+    }
+    int code = ab_quarantine_put_raw(group, &rest, header->last);
+    size_t ignored = 0;
+    return code == AB_OK ? call_apply(group, rest.stream, NULL, 0, header->last, &ignored) : code;
+}
+
 /* Decodes the block piece by piece, past what the state machine has already. */
 static int apply_buffer(ab_apply_thread *self, ab_group *group, const ab_block_header *header,
                         const ab_buf *buf)
@@ -97,18 +119,16 @@ static int apply_buffer(ab_apply_thread *self, ab_group *group, const ab_block_h
     ab_block_iter_init(&iter, buf->data, header);
     for (;;) {
         size_t count = 0;
-        while (count < APPLY_MAX && (code = ab_block_iter_next(&iter, &self->entries[count])) == AB_OK) {
+        int decoded = AB_OK;
+        while (count < self->entry_capacity &&
+               (decoded = ab_block_iter_next(&iter, &self->entries[count])) == AB_OK) {
             count += self->entries[count].index > done;
-            if (count == self->entry_capacity) {
-                break;
-            }
         }
-        if (code != AB_OK && code != AB_ENOTFOUND) {
-            return code;
-        }
-        bool end = code == AB_ENOTFOUND;
         code = count > 0 ? apply_entries(group, self->entries, count) : AB_OK;
-        if (code != AB_OK || end) {
+        if (code == AB_OK && decoded != AB_OK && decoded != AB_ENOTFOUND && header->last > done) {
+            code = put_aside_rest(group, header, &iter);
+        }
+        if (code != AB_OK || decoded != AB_OK) {
             return code;
         }
     }

@@ -16,15 +16,26 @@
 #define STORE_WAIT_NS 2000000000ull
 #define NAME_MAX_SIZE 96u
 
-static ab_bytes record_name(ab_stream stream, uint64_t index, char text[NAME_MAX_SIZE])
+/* Where a record is. `last` is 0 where the state machine refused one entry; else the entries from `at` to it could not be
+ * decoded. */
+typedef struct place {
+    ab_mark at;
+    uint64_t last;
+} place;
+
+/* @return the record's name, in `text` */
+static ab_bytes record_name(place of, char text[NAME_MAX_SIZE])
 {
     int length = snprintf(text, NAME_MAX_SIZE, AB_KEY_QUARANTINE "%" PRIu32 ".%" PRIu32 ".%020" PRIu64,
-                          stream.node, stream.epoch, index);
+                          of.at.stream.node, of.at.stream.epoch, of.at.index);
+    if (of.last != 0) {
+        length += snprintf(text + length, NAME_MAX_SIZE - (size_t)length, "-%020" PRIu64, of.last);
+    }
     return (ab_bytes){text, (size_t)length};
 }
 
 /* @return false: not a name of a record */
-static bool read_name(ab_bytes name, ab_mark *mark)
+static bool read_name(ab_bytes name, place *found)
 {
     char text[NAME_MAX_SIZE];
     char again[NAME_MAX_SIZE];
@@ -33,28 +44,38 @@ static bool read_name(ab_bytes name, ab_mark *mark)
     }
     memcpy(text, name.data, name.size);
     text[name.size] = '\0';
+    *found = (place){.last = 0};
     size_t prefix = sizeof AB_KEY_QUARANTINE - 1;
-    if (name.size < prefix || sscanf(text + prefix, "%" SCNu32 ".%" SCNu32 ".%" SCNu64, &mark->stream.node,
-                                     &mark->stream.epoch, &mark->index) != 3) {
+    ab_mark *at = &found->at;
+    if (name.size < prefix || sscanf(text + prefix, "%" SCNu32 ".%" SCNu32 ".%" SCNu64 "-%" SCNu64,
+                                     &at->stream.node, &at->stream.epoch, &at->index, &found->last) < 3) {
         return false;
     }
-    ab_bytes made = record_name(mark->stream, mark->index, again);
-    return made.size == name.size && memcmp(made.data, text, name.size) == 0;
+    ab_bytes made = record_name(*found, again);
+    return made.size == name.size && memcmp(made.data, text, name.size) == 0 &&
+           (found->last == 0 || found->last >= at->index);
 }
 
-static bool read_record(ab_mark at, ab_bytes value, ab_quarantined *found)
+static uint64_t entries_of(place of)
+{
+    return of.last == 0 ? 1 : of.last - of.at.index + 1;
+}
+
+static bool read_record(place of, ab_bytes value, ab_quarantined *found)
 {
     if (value.size < RECORD_HEAD) {
         return false;
     }
     const uint8_t *data = value.data;
-    *found = (ab_quarantined){.entry = {.stream = at.stream,
-                                        .index = at.index,
+    *found = (ab_quarantined){.entry = {.stream = of.at.stream,
+                                        .index = of.at.index,
                                         .hlc = ab_get_le64(data),
                                         .term = ab_get_le64(data + 8),
                                         .payload = data + RECORD_HEAD,
                                         .size = value.size - RECORD_HEAD},
-                              .refused_ms = ab_get_le64(data + 16)};
+                              .refused_ms = ab_get_le64(data + 16),
+                              .last = of.last == 0 ? of.at.index : of.last,
+                              .code = of.last == 0 ? AB_EREJECT : AB_ECORRUPT};
     return true;
 }
 
@@ -66,10 +87,10 @@ static int store(ab_group *group, ab_bytes name, ab_bytes value)
     return code == AB_EREJECT ? AB_ERETRY : code;
 }
 
-int ab_quarantine_put(ab_group *group, const ab_entry *entry)
+static int put(ab_group *group, place of, const ab_entry *entry, const char *why)
 {
     char text[NAME_MAX_SIZE];
-    ab_bytes name = record_name(entry->stream, entry->index, text);
+    ab_bytes name = record_name(of, text);
     void *known = NULL;
     size_t size = 0;
     int code = ab_wal_state_get(group->node->wal, group->id, name, &known, &size);
@@ -92,11 +113,23 @@ int ab_quarantine_put(ab_group *group, const ab_entry *entry)
     if (code != AB_OK) {
         return code;
     }
-    atomic_fetch_add(&group->quarantined, 1);
-    ab_node_log(group->node, AB_LOG_WARN,
-                "group %s: entry %llu of stream %u.%u is quarantined: the state machine refused it",
-                group->name, (unsigned long long)entry->index, entry->stream.node, entry->stream.epoch);
+    atomic_fetch_add(&group->quarantined, entries_of(of));
+    ab_node_log(group->node, AB_LOG_WARN, "group %s: entry %llu of stream %u.%u is quarantined%s: %s",
+                group->name, (unsigned long long)entry->index, entry->stream.node, entry->stream.epoch,
+                entries_of(of) > 1 ? ", with what follows it in its block" : "", why);
     return AB_OK;
+}
+
+int ab_quarantine_put(ab_group *group, const ab_entry *entry)
+{
+    place of = {{entry->stream, entry->index}, 0};
+    return put(group, of, entry, "the state machine refused it");
+}
+
+int ab_quarantine_put_raw(ab_group *group, const ab_entry *first, uint64_t last)
+{
+    place of = {{first->stream, first->index}, last};
+    return put(group, of, first, "its node wrote what cannot be decoded, under a checksum that holds");
 }
 
 /* Goes through all records. */
@@ -109,7 +142,7 @@ typedef struct visit {
 static bool visit_record(void *arg, uint64_t group, ab_bytes key, ab_bytes value)
 {
     visit *v = arg;
-    ab_mark at;
+    place at;
     ab_quarantined found;
     (void)group;
     if (!read_name(key, &at) || !read_record(at, value, &found)) {
@@ -127,14 +160,14 @@ static int visit_all(const ab_group *group, const char *prefix, ab_quarantine_fn
     return code == AB_OK && v.damaged ? AB_ECORRUPT : code;
 }
 
-static int forget(ab_group *group, ab_mark at, const char *why)
+static int forget(ab_group *group, place of, const char *why)
 {
     char text[NAME_MAX_SIZE];
-    int code = store(group, record_name(at.stream, at.index, text), (ab_bytes){NULL, 0});
+    int code = store(group, record_name(of, text), (ab_bytes){NULL, 0});
     if (code == AB_OK) {
-        atomic_fetch_sub(&group->quarantined, 1);
+        atomic_fetch_sub(&group->quarantined, entries_of(of));
         ab_node_log(group->node, AB_LOG_INFO, "group %s: entry %llu of stream %u.%u left quarantine: %s",
-                    group->name, (unsigned long long)at.index, at.stream.node, at.stream.epoch, why);
+                    group->name, (unsigned long long)of.at.index, of.at.stream.node, of.at.stream.epoch, why);
     }
     return code;
 }
@@ -148,7 +181,8 @@ typedef struct range {
 static bool find_in_range(void *arg, const ab_quarantined *record)
 {
     range *r = arg;
-    bool inside = record->entry.index >= r->first && record->entry.index <= r->last;
+    bool inside = record->entry.index >= r->first && record->entry.index <= r->last &&
+                  record->code == AB_EREJECT; /* what cannot be decoded was not applied */
     r->found = inside ? record->entry.index : 0;
     return !inside;
 }
@@ -161,7 +195,7 @@ void ab_quarantine_applied(ab_group *group, ab_stream stream, uint64_t first, ui
         r.found = 0;
         (void)visit_all(group, prefix, find_in_range, &r);
         if (r.found == 0 ||
-            forget(group, (ab_mark){stream, r.found}, "it came again and was applied") != AB_OK) {
+            forget(group, (place){{stream, r.found}, 0}, "it came again and was applied") != AB_OK) {
             return; /* at worst it stays listed: retrying it is safe, as it always is */
         }
     }
@@ -175,12 +209,13 @@ typedef struct recovery {
 static bool note_record(void *arg, uint64_t id, ab_bytes key, ab_bytes value)
 {
     recovery *r = arg;
-    ab_mark at;
+    place of;
     (void)id;
     (void)value;
-    atomic_fetch_add(&r->group->quarantined, 1);
-    if (read_name(key, &at)) {
-        r->code = ab_marks_raise(&r->group->quarantine_end, at);
+    bool good = read_name(key, &of);
+    atomic_fetch_add(&r->group->quarantined, good ? entries_of(of) : 1);
+    if (good) {
+        r->code = ab_marks_raise(&r->group->quarantine_end, of.at);
     }
     return r->code == AB_OK;
 }
@@ -193,15 +228,36 @@ int ab_quarantine_recover(ab_group *group)
     return code == AB_OK ? r.code : code;
 }
 
-/* Reads one record; `data` is malloc'ed and holds the payload. */
-static int load(const ab_group *group, ab_mark at, void **data, ab_quarantined *found)
+static bool find_place(void *arg, uint64_t group, ab_bytes key, ab_bytes value)
+{
+    place of;
+    (void)group;
+    (void)value;
+    bool found = read_name(key, &of);
+    if (found) {
+        *(place *)arg = of;
+    }
+    return !found;
+}
+
+/* Reads the record of that index; `data` is malloc'ed and holds the payload. `of` is its place, also where it is damaged. */
+static int load(const ab_group *group, ab_mark at, place *of, void **data, ab_quarantined *found)
 {
     char text[NAME_MAX_SIZE];
     size_t size = 0;
+    ab_wal *wal = group->node->wal;
     *data = NULL;
-    int code =
-        ab_wal_state_get(group->node->wal, group->id, record_name(at.stream, at.index, text), data, &size);
-    if (code == AB_OK && !read_record(at, (ab_bytes){*data, size}, found)) {
+    *of = (place){at, 0};
+    int code = ab_wal_state_get(wal, group->id, record_name(*of, text), data, &size);
+    if (code == AB_ENOTFOUND) {
+        ab_bytes prefix = record_name(*of, text);
+        text[prefix.size++] = '-';
+        code = ab_wal_state_each(wal, group->id, prefix, find_place, of);
+        if (code == AB_OK) {
+            code = ab_wal_state_get(wal, group->id, record_name(*of, text), data, &size);
+        }
+    }
+    if (code == AB_OK && !read_record(*of, (ab_bytes){*data, size}, found)) {
         code = AB_ECORRUPT;
     }
     if (code != AB_OK) {
@@ -219,10 +275,10 @@ static int make_durable(ab_group *group)
 
 static bool count_record(void *arg, uint64_t group, ab_bytes key, ab_bytes value)
 {
+    place of;
     (void)group;
-    (void)key;
     (void)value;
-    (*(uint64_t *)arg)++;
+    *(uint64_t *)arg += read_name(key, &of) ? entries_of(of) : 1;
     return true;
 }
 
@@ -241,39 +297,39 @@ static int missing(ab_group *group, int code)
 /* On the apply thread. */
 static int retry(ab_group *group, const void *arg)
 {
-    const ab_mark *at = arg;
+    place of;
     ab_quarantined found;
     void *data;
-    int code = load(group, *at, &data, &found);
+    int code = load(group, *(const ab_mark *)arg, &of, &data, &found);
     if (code != AB_OK) {
         return missing(group, code);
     }
     size_t failed = 0;
-    code = group->sm->apply(group->sm_ctx, &found.entry, 1, ab_marks_view(&group->applied), &failed);
+    code = found.code == AB_ECORRUPT
+               ? AB_ECORRUPT /* no state machine can make anything of it */
+               : group->sm->apply(group->sm_ctx, &found.entry, 1, ab_marks_view(&group->applied), &failed);
     free(data);
     if (code != AB_OK) {
         return code;
     }
     atomic_fetch_add_explicit(&group->applied_entries, 1, memory_order_relaxed);
     code = make_durable(group);
-    return code == AB_OK ? forget(group, *at, "it was tried again and applied") : code;
+    return code == AB_OK ? forget(group, of, "it was tried again and applied") : code;
 }
 
 /* On the apply thread. */
 static int drop(ab_group *group, const void *arg)
 {
-    const ab_mark *at = arg;
-    char text[NAME_MAX_SIZE];
-    void *data = NULL;
-    size_t size = 0;
-    ab_bytes name = record_name(at->stream, at->index, text);
-    int code = ab_wal_state_get(group->node->wal, group->id, name, &data, &size);
+    place of;
+    ab_quarantined found;
+    void *data;
+    int code = load(group, *(const ab_mark *)arg, &of, &data, &found);
     free(data);
     if (code != AB_OK && code != AB_ECORRUPT) { /* a damaged one can be dropped, too */
         return missing(group, code);
     }
     code = make_durable(group);
-    return code == AB_OK ? forget(group, *at, "dropped") : code;
+    return code == AB_OK ? forget(group, of, "dropped") : code;
 }
 
 int ab_quarantine_list(const ab_group *group, ab_quarantine_fn fn, void *arg)
@@ -283,12 +339,13 @@ int ab_quarantine_list(const ab_group *group, ab_quarantine_fn fn, void *arg)
 
 int ab_quarantine_get(const ab_group *group, ab_stream stream, uint64_t index, ab_quarantine_fn fn, void *arg)
 {
+    place of;
     ab_quarantined found;
     void *data;
     if (group == NULL || fn == NULL) {
         return AB_EINVAL;
     }
-    int code = load(group, (ab_mark){stream, index}, &data, &found);
+    int code = load(group, (ab_mark){stream, index}, &of, &data, &found);
     if (code == AB_OK) {
         (void)fn(arg, &found);
         free(data);

@@ -26,6 +26,9 @@ static bool row_quarantined(void *arg, const ab_quarantined *record)
     ab_out_uint(out, "hlc", e->hlc);
     ab_out_uint(out, "term", e->term);
     ab_out_uint(out, "refused_ms", record->refused_ms);
+    if (record->code == AB_ECORRUPT) {
+        ab_out_uint(out, "last", record->last);
+    }
     ab_out_uint(out, "size", e->size);
     ab_out_bin(out, "payload", e->payload, shown < AB_ADMIN_PAYLOAD_MAX ? shown : AB_ADMIN_PAYLOAD_MAX);
     ab_out_end(out);

@@ -135,11 +135,14 @@ AB_API int ab_read_wait(ab_group *group, const ab_read_options *options);
  *  @return AB_OK, AB_EUNSUPPORTED, AB_ETIMEDOUT, AB_ECLOSED, AB_ENOMEM, what `digest` returned */
 AB_API int ab_group_digest(ab_group *group, uint32_t timeout_ms, ab_digest *digest, ab_token *token);
 
-/** An entry that the state machine refused for good (AB_EREJECT). A copy of it is kept with the log, also when the log
+/** An entry that the state machine refused for good (AB_EREJECT), or a run of entries that cannot be decoded though the
+ * checksum of their block holds (AB_ECORRUPT: the node that wrote them is at fault, and every replica has them so). A copy of it is kept with the log, also when the log
  * itself is trimmed; it survives restarts and crashes like any entry. Quarantine belongs to this replica alone. */
 typedef struct ab_quarantined {
-    ab_entry entry;
+    ab_entry entry; /**< AB_ECORRUPT: the first of the run; its payload is all that stands there, undecoded */
     uint64_t refused_ms; /**< when, by the wall clock; Unix time in ms */
+    uint64_t last;       /**< index of the last entry of the run; else that of the entry */
+    int code;            /**< AB_EREJECT, AB_ECORRUPT */
 } ab_quarantined;
 
 /** Takes one; `record` and the payload are borrowed for the call. False stops. */
@@ -164,7 +167,7 @@ AB_API int ab_quarantine_get(const ab_group *group, ab_stream stream, uint64_t i
  * @param timeout_ms  0: for ever
  * @return AB_OK: applied and removed; AB_EREJECT: refused again, stays; AB_ENOTFOUND: it is not in quarantine;
  *         AB_ETIMEDOUT: the apply thread is busy, it will still be tried, or applied and not yet removed; AB_ECLOSED;
- *         AB_ECORRUPT; AB_ENOMEM; AB_ENOSPC; AB_EIO; AB_EINVAL; what `apply` or `checkpoint` returned: stays
+ *         AB_ECORRUPT (damaged, or it cannot be decoded); AB_ENOMEM; AB_ENOSPC; AB_EIO; AB_EINVAL; what `apply` or `checkpoint` returned: stays
  */
 AB_API int ab_quarantine_retry(ab_group *group, ab_stream stream, uint64_t index, uint32_t timeout_ms);
 
@@ -187,10 +190,11 @@ typedef struct ab_group_status {
     uint64_t queued_bytes;
     uint64_t apply_blocks;    /**< logged, waiting for the state machine */
     uint64_t applied_entries; /**< since it was opened */
-    uint64_t quarantined;     /**< entries that the state machine refused for good and that are still kept */
-    uint64_t skewed;          /**< remote blocks whose clock was too far ahead to be merged */
-    int write_code;           /**< AB_OK, or why writes are refused now */
-    int apply_code;           /**< AB_OK, or what `apply` last returned while it is being retried */
+    uint64_t
+        quarantined; /**< entries refused for good by the state machine, or not to be decoded, still kept */
+    uint64_t skewed; /**< remote blocks whose clock was too far ahead to be merged */
+    int write_code;  /**< AB_OK, or why writes are refused now */
+    int apply_code;  /**< AB_OK, or what `apply` last returned while it is being retried */
 } ab_group_status;
 
 AB_API void ab_group_get_status(const ab_group *group, ab_group_status *status);

@@ -73,7 +73,7 @@ static void put_state(ab_wal *wal, uint64_t group, const char *key, const char *
     require(ab_wal_commit(wal, &op, 1, NULL), key);
 }
 
-/* A quarantined entry: hlc, term, time of refusal, payload. */
+/* A quarantined entry, or some that cannot be decoded: hlc, term, time of refusal, payload. */
 static void put_record(ab_wal *wal, uint64_t group, const char *key, const char *payload)
 {
     uint64_t head[] = {htole64(START + (1000 << 16)), 0, htole64((START >> 16) + 2000)};
@@ -111,6 +111,8 @@ static void fill(ab_wal *wal)
     put_state(wal, 1, "engine/group", "sensors\tmultimaster");
     put_state(wal, 2, "engine/group", "evil\x1b[31mname\tstandalone");
     put_record(wal, 2, "engine/quarantine/1.1767225600.00000000000000000001", "alone");
+    put_record(wal, 2, "engine/quarantine/1.1767225600.00000000000000000004-00000000000000000006",
+               "\xc1\xc1");
     put_record(wal, 1, "engine/quarantine/1.1767225600.00000000000000000002", "bad \x1b[2J value");
     put_block(&sensors, (ab_bytes[]){text("trimmed"), text("trimmed too")}, 2);
     put_block(&sensors, (ab_bytes[]){text("pump,site=north temp=21.5"), text(""), text("unit=\xc2\xb5m ok")},

@@ -21,7 +21,12 @@ static void add_place(table *t, const json_t *node, const json_t *row)
     table_format(t, "%" PRIu64, row_uint(node, "node_id"));
     table_format(t, "%" PRIu64, row_uint(row, "group"));
     table_text(t, row_text(row, "stream"));
-    table_count(t, row_uint(row, "index"));
+    uint64_t last = row_uint(row, "last");
+    if (last != 0) {
+        table_format(t, "%" PRIu64 "-%" PRIu64, row_uint(row, "index"), last);
+    } else {
+        table_count(t, row_uint(row, "index"));
+    }
 }
 
 static void times_of(const json_t *row, char written[48], char refused[48])
@@ -66,10 +71,15 @@ static void print_entries(const report *r, const options *o)
             char written[48];
             char refused[48];
             times_of(row, written, refused);
-            printf("node     %" PRIu64 "\ngroup    %" PRIu64 "\nstream   %s\nindex    %" PRIu64
-                   "\nwritten  %s\nrefused  %s\nsize     %" PRIu64 "\npayload  ",
+            printf("node     %" PRIu64 "\ngroup    %" PRIu64 "\nstream   %s\nindex    %" PRIu64,
                    row_uint(json_object_get(answer, "node"), "node_id"), row_uint(row, "group"),
-                   row_text(row, "stream"), row_uint(row, "index"), written, refused, row_uint(row, "size"));
+                   row_text(row, "stream"), row_uint(row, "index"));
+            if (row_uint(row, "last") != 0) {
+                printf(" to %" PRIu64 ": cannot be decoded, though the checksum holds",
+                       row_uint(row, "last"));
+            }
+            printf("\nwritten  %s\nrefused  %s\nsize     %" PRIu64 "\npayload  ", written, refused,
+                   row_uint(row, "size"));
             (void)entry_print(o, row, 9);
             putchar('\n');
         }

@@ -127,16 +127,6 @@ static bool sum_stream(void *arg, uint64_t group, const ab_stream_state *state)
     return true;
 }
 
-static bool count_state(void *arg, uint64_t group, ab_bytes key, ab_bytes value)
-{
-    uint64_t *count = arg;
-    (void)group;
-    (void)key;
-    (void)value;
-    (*count)++;
-    return true;
-}
-
 static json_t *fault_row(uint64_t group, ab_stream stream, uint64_t first, uint64_t last, int code,
                          const char *what)
 {
@@ -157,7 +147,8 @@ static uint64_t le64(const uint8_t *p)
     return value;
 }
 
-static bool read_position(ab_bytes key, ab_stream *stream, uint64_t *index)
+/* `last` is 0 but for entries that cannot be decoded. */
+static bool read_position(ab_bytes key, ab_stream *stream, uint64_t *index, uint64_t *last)
 {
     char text[96];
     size_t prefix = strlen(KEY_QUARANTINE);
@@ -166,8 +157,20 @@ static bool read_position(ab_bytes key, ab_stream *stream, uint64_t *index)
     }
     memcpy(text, key.data, key.size);
     text[key.size] = '\0';
-    return sscanf(text + prefix, "%" SCNu32 ".%" SCNu32 ".%" SCNu64, &stream->node, &stream->epoch, index) ==
-           3;
+    *last = 0;
+    return sscanf(text + prefix, "%" SCNu32 ".%" SCNu32 ".%" SCNu64 "-%" SCNu64, &stream->node,
+                  &stream->epoch, index, last) >= 3;
+}
+
+static bool count_quarantined(void *arg, uint64_t group, ab_bytes key, ab_bytes value)
+{
+    ab_stream stream;
+    uint64_t index, last;
+    (void)group;
+    (void)value;
+    bool run = read_position(key, &stream, &index, &last) && last >= index;
+    *(uint64_t *)arg += run ? last - index + 1 : 1;
+    return true;
 }
 
 static bool emit_quarantined(void *arg, uint64_t group, ab_bytes key, ab_bytes value)
@@ -176,8 +179,8 @@ static bool emit_quarantined(void *arg, uint64_t group, ab_bytes key, ab_bytes v
     const query *q = w->q;
     const uint8_t *data = value.data;
     ab_stream stream = {0, 0};
-    uint64_t index = 0;
-    if (!read_position(key, &stream, &index) || value.size < RECORD_HEAD) {
+    uint64_t index = 0, last = 0;
+    if (!read_position(key, &stream, &index, &last) || value.size < RECORD_HEAD) {
         return emit(w, fault_row(group, stream, index, index, AB_ECORRUPT, "a damaged record of quarantine"));
     }
     if ((q->one_stream && ab_stream_compare(q->stream, stream) != 0) || index < q->from ||
@@ -186,11 +189,12 @@ static bool emit_quarantined(void *arg, uint64_t group, ab_bytes key, ab_bytes v
     }
     size_t size = value.size - RECORD_HEAD;
     size_t shown = size < q->payload_max ? size : (size_t)q->payload_max;
-    return emit(w, json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "type", "quarantined", "group",
-                             json_uint(group), "stream", stream_json(stream), "index", json_uint(index),
-                             "hlc", json_uint(le64(data)), "term", json_uint(le64(data + 8)), "refused_ms",
-                             json_uint(le64(data + 16)), "size", json_uint(size), "payload_hex",
-                             json_hex(data + RECORD_HEAD, shown)));
+    return emit(w,
+                json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o*, s:o, s:o}", "type", "quarantined",
+                          "group", json_uint(group), "stream", stream_json(stream), "index", json_uint(index),
+                          "hlc", json_uint(le64(data)), "term", json_uint(le64(data + 8)), "refused_ms",
+                          json_uint(le64(data + 16)), "last", last != 0 ? json_uint(last) : NULL, "size",
+                          json_uint(size), "payload_hex", json_hex(data + RECORD_HEAD, shown)));
 }
 
 static int group_quarantine(work *w, stream_sum *sum)
@@ -235,8 +239,8 @@ static json_t *group_row(work *w, const stream_sum *sum)
     char name[IDENTITY_SIZE];
     uint64_t quarantined = 0;
     const char *backend = group_identity(w, sum->group, name);
-    ab_wal_state_each(w->s->wal, sum->group, (ab_bytes){KEY_QUARANTINE, strlen(KEY_QUARANTINE)}, count_state,
-                      &quarantined);
+    ab_wal_state_each(w->s->wal, sum->group, (ab_bytes){KEY_QUARANTINE, strlen(KEY_QUARANTINE)},
+                      count_quarantined, &quarantined);
     return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "type", "group", "group",
                      json_uint(sum->group), "name", json_text(name, strlen(name)), "backend",
                      json_text(backend, strlen(backend)), "stream", stream_json(sum->own.stream),
@@ -293,10 +297,9 @@ static int group_metrics(work *w, stream_sum *sum)
 {
     uint64_t quarantined = 0;
     int code = ab_wal_state_each(w->s->wal, sum->group, (ab_bytes){KEY_QUARANTINE, strlen(KEY_QUARANTINE)},
-                                 count_state, &quarantined);
+                                 count_quarantined, &quarantined);
     if (code == AB_OK) {
-        emit_metric(w, "group_quarantined", "Entries the state machine refused for good.", quarantined,
-                    sum->group);
+        emit_metric(w, "group_quarantined", "Entries in quarantine.", quarantined, sum->group);
     }
     return ended(w, code);
 }
