@@ -115,9 +115,9 @@ static ab_apply_item *keep_moves(ab_group *group, ab_apply_item *items)
     return items;
 }
 
-void ab_apply_give_back(ab_group *group)
+void ab_apply_give_back(ab_group *group, ab_stream stream)
 {
-    const ab_event event = {.type = AB_EV_UNAPPLIED};
+    const ab_event event = {.type = AB_EV_UNAPPLIED, .mark = {stream, ab_marks_get(&group->applied, stream)}};
     int code = AB_ENOMEM;
     while (code == AB_ENOMEM) {
         pthread_mutex_lock(&group->core_lock); /* over both, so that nothing is given in between */

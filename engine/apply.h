@@ -39,6 +39,6 @@ struct ab_frontier_out {
  *  @return AB_OK (done), else to be tried again later; if its block is damaged it is gone with the whole queue */
 int ab_apply_item_run(ab_apply_thread *self, ab_group *group, const ab_apply_item *item, uint64_t *bytes);
 /** Lets go of everything in the group's queue and tells the core, which gives again what can be read. */
-void ab_apply_give_back(ab_group *group);
+void ab_apply_give_back(ab_group *group, ab_stream stream);
 
 #endif

@@ -173,7 +173,7 @@ int ab_apply_item_run(ab_apply_thread *self, ab_group *group, const ab_apply_ite
     note_outcome(group, item, code);
     if (buf == NULL && code == AB_ECORRUPT) {
         ab_block_damaged(group, item->stream, item->first, item->last, &header);
-        ab_apply_give_back(group); /* the item is gone */
+        ab_apply_give_back(group, item->stream); /* the item is gone */
     }
     if (code == AB_OK) {
         ab_event event = {.type = AB_EV_APPLIED, .mark = {item->stream, item->last}};

@@ -2,6 +2,7 @@
 /* The order in which blocks are given to the state machine. Part of a core: one call at a time, no I/O. */
 #include "replication/order.h"
 
+#include "replication/planted.h"
 #include "wal/block.h"
 #include <stdlib.h>
 #include <string.h>
@@ -225,8 +226,13 @@ bool ab_order_pass(ab_order_stream *stream, uint64_t first, uint64_t last)
     return true;
 }
 
-void ab_order_take_back(ab_order *order)
+void ab_order_take_back(ab_order *order, ab_mark has)
 {
+    ab_order_stream *part = ab_order_find(order, has.stream);
+    if (part != NULL && has.index > part->applied && has.index <= part->given &&
+        !ab_planted(AB_PLANTED_WHOLE_BLOCKS)) {
+        part->applied = has.index; /* it may be durable there, and a later write may have seen it */
+    }
     free(order->ring);
     order->ring = NULL;
     order->ring_start = order->ring_count = 0;

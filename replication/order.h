@@ -120,8 +120,9 @@ void ab_order_cut(ab_order_stream *stream, uint64_t last, uint64_t last_hash);
  *  @return false: not yet */
 bool ab_order_pass(ab_order_stream *stream, uint64_t first, uint64_t last);
 
-/** The driver let go of all blocks that were given and are not applied: they will be given again. */
-void ab_order_take_back(ab_order *order);
+/** The driver let go of all blocks that were given and are not applied: they will be given again. Of the oldest the state
+ * machine may have a part: it has that block's stream up to `has`. */
+void ab_order_take_back(ab_order *order, ab_mark has);
 
 /** The stream has another history beyond `index` from now on, where `hash` ends it: what was known of it beyond, and what
  * the state machine had of it, counts no more. Nothing of it may be with the state machine or asked for. */

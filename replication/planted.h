@@ -11,13 +11,14 @@
 
 typedef enum ab_planted_fault {
     AB_PLANTED_NONE = 0,
-    AB_PLANTED_SKIPPED_DEDUP,    /* a block that is there already is logged again */
-    AB_PLANTED_INDEX_REUSE,      /* the epoch is kept though the tail may be lost */
-    AB_PLANTED_NO_CAUSAL,        /* dependency marks are not waited for */
-    AB_PLANTED_LOST_RETRY,       /* what was sent and not confirmed is never sent again */
-    AB_PLANTED_TRIM_BEYOND,      /* one member does not count for trimming */
-    AB_PLANTED_NO_CHAIN,         /* a block is logged whatever the hash of the block before it */
-    AB_PLANTED_FOLD_EARLY,       /* an old stream is folded as soon as it is over here */
+    AB_PLANTED_SKIPPED_DEDUP, /* a block that is there already is logged again */
+    AB_PLANTED_INDEX_REUSE,   /* the epoch is kept though the tail may be lost */
+    AB_PLANTED_NO_CAUSAL,     /* dependency marks are not waited for */
+    AB_PLANTED_LOST_RETRY,    /* what was sent and not confirmed is never sent again */
+    AB_PLANTED_TRIM_BEYOND,   /* one member does not count for trimming */
+    AB_PLANTED_WHOLE_BLOCKS, /* what is taken back in the middle of a block is taken back from its beginning */
+    AB_PLANTED_NO_CHAIN,     /* a block is logged whatever the hash of the block before it */
+    AB_PLANTED_FOLD_EARLY,   /* an old stream is folded as soon as it is over here */
     AB_PLANTED_FOLD_WITHOUT_ONE, /* one member does not count for folding */
     AB_PLANTED_UNCOPIED,         /* what goes from a stream is dropped before the copy has all of it */
     AB_PLANTED_UNTRANSLATED,     /* a stored frontier is taken as it is, whatever history it is of */

@@ -146,7 +146,9 @@ typedef enum ab_event_type {
                               Under `interval` it may have been announced by AB_EV_LOGGED: that is taken back */
     AB_EV_UNAPPLIED =
         17, /**< the state machine let go of every block that it was given and that AB_EV_APPLIED did
-                              not name (one of them cannot be read: AB_EV_BAD said which): they are to be given again */
+                              not name (one of them cannot be read: AB_EV_BAD said which): they are to be given again.
+                              `mark` (stream 0/0: none) says how far it has the stream of the oldest of them, which may be
+                              in the middle of that block: it is given from there */
     AB_EV_REWOUND = 18 /**< AB_ACT_REWIND of `mark` is on disk */
 } ab_event_type;
 

@@ -392,7 +392,7 @@ static int take(ab_mm *mm, const ab_event *event, uint64_t now, ab_actions *acti
     case AB_EV_REWOUND:
         return stream_event(mm, event, now, actions);
     case AB_EV_UNAPPLIED:
-        ab_order_take_back(&mm->order);
+        ab_order_take_back(&mm->order, event->mark);
         ab_mm_set_limits(mm);
         return AB_OK;
     case AB_EV_CHECKPOINTED:

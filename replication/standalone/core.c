@@ -346,7 +346,7 @@ static int take(core *self, const ab_event *event, uint64_t now, ab_actions *act
     case AB_EV_TIMER:
         return AB_OK;
     case AB_EV_UNAPPLIED:
-        ab_order_take_back(&self->order);
+        ab_order_take_back(&self->order, event->mark);
         return AB_OK;
     case AB_EV_CHECKPOINTED:
         checkpointed(self, event->frontier, now);

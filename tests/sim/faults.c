@@ -67,10 +67,12 @@ void faults_draw(knobs *k, rng *r)
         k->allowed |= rng_chance(r, allowed_chance[i]) ? 1u << i : 0;
     }
     const uint32_t losses = 1u << K_WIPE | 1u << K_RESTORE | 1u << K_ROLL_BACK;
-    if ((k->allowed & losses) != 0 && rng_chance(r, 750)) {
+    bool rolls_back = (k->allowed & 1u << K_ROLL_BACK) != 0;
+    if ((k->allowed & losses) != 0 && rng_chance(r, rolls_back ? 900 : 750)) {
         k->checkpoints = false; /* nothing is trimmed: a lost disk is made good from the peers, not excused */
     }
-    if ((k->allowed & 1u << K_ROLL_BACK) != 0 && !k->checkpoints) {
+    k->allowed |= rolls_back ? 1u << K_COPY : 0;
+    if (rolls_back && !k->checkpoints) {
         k->sm_syncs |= rng_chance(r, 600); /* else it has stored no frontier that a rewind must translate */
     }
     k->window_blocks = (uint32_t)draw(r, 1, 24);
@@ -296,21 +298,12 @@ static void take_copy(sim_node *n)
     disk_copy(n->copy, &n->disk);
 }
 
-/* Damages a block that some other node has whole. */
-static void damage(sim_node *n)
+/* Damages a block, if some other node has it whole. @return whether it did */
+static bool damage(sim_node *n, int sid, disk_block *block)
 {
     world *w = n->w;
-    if (w->stream_count == 0 || w->rolled_back) {
-        return;
-    }
-    int sid = (int)rng_below(&w->rng, (uint64_t)w->stream_count);
-    disk_stream *s = disk_stream_of(&n->disk, sid);
-    if (s->count == 0) {
-        return;
-    }
-    disk_block *block = &s->blocks[rng_below(&w->rng, s->count)];
-    if (block->bad || block->block->last > s->durable) {
-        return;
+    if (w->rolled_back || block->bad || block->block->last > n->disk.streams[sid].durable) {
+        return false;
     }
     for (uint32_t i = 0; i < w->k.nodes; i++) {
         sim_node *other = &w->nodes[i];
@@ -322,9 +315,30 @@ static void damage(sim_node *n)
             say(w, "-- n%u: %u.%u:%llu-%llu is damaged on its disk", n->id, block->block->stream.node,
                 block->block->stream.epoch, (unsigned long long)block->block->first,
                 (unsigned long long)block->block->last);
-            return;
+            return true;
         }
     }
+    return false;
+}
+
+static void damage_any(sim_node *n)
+{
+    world *w = n->w;
+    if (w->stream_count == 0) {
+        return;
+    }
+    int sid = (int)rng_below(&w->rng, (uint64_t)w->stream_count);
+    disk_stream *s = disk_stream_of(&n->disk, sid);
+    if (s->count > 0) {
+        (void)damage(n, sid, &s->blocks[rng_below(&w->rng, s->count)]);
+    }
+}
+
+/* The state machine has a part of the block, and may have made it durable. */
+bool faults_in_middle(sim_node *n, int sid, disk_block *block)
+{
+    return n->w->faults && (n->w->k.allowed & 1u << K_BAD_BLOCK) != 0 && rng_chance(&n->w->rng, 15) &&
+           damage(n, sid, block);
 }
 
 static void jump(sim_node *n, bool forward)
@@ -348,6 +362,15 @@ void faults_rewound(sim_node *n)
 {
     if (n->w->faults && (n->w->k.allowed & 1u << K_CRASH_IN_STEP) != 0 && rng_chance(&n->w->rng, 400)) {
         plan_crash(n, 10);
+    }
+}
+
+/* It stores what it has, under the old name, at a time of its own; and dies before it hears of the new one. */
+void faults_moved(sim_node *n)
+{
+    if (n->w->faults && (n->w->k.sm_syncs || n->w->k.checkpoints) && rng_chance(&n->w->rng, 700)) {
+        sm_store(n);
+        plan_crash(n, 3);
     }
 }
 
@@ -384,7 +407,7 @@ static void node_fault(sim_node *n, kind k)
         take_copy(n);
         break;
     case K_BAD_BLOCK:
-        damage(n);
+        damage_any(n);
         break;
     case K_REFUSE:
         *(rng_chance(&w->rng, 500) ? &n->refuse : &n->refuse_repair) = true;
@@ -443,6 +466,10 @@ void faults_handle(world *w, sim_event *event)
     }
     kind k = (kind)rng_below(&w->rng, K_COUNT);
     uint32_t node = (uint32_t)rng_below(&w->rng, w->k.nodes);
+    if ((w->k.allowed & 1u << K_ROLL_BACK) != 0 && rng_chance(&w->rng, 80)) {
+        k = w->nodes[node].copy == NULL ? K_COPY
+                                        : K_ROLL_BACK; /* needs both, and that writes come in between */
+    }
     if ((w->k.allowed & 1u << k) != 0) {
         if (k > K_SLOW_LINK) {
             node_fault(&w->nodes[node], k);

@@ -509,6 +509,8 @@ void check_bounded(world *w);
 /* faults.c */
 /** The log of the node went back: it may crash soon. */
 void faults_rewound(sim_node *n);
+void faults_moved(sim_node *n);
+bool faults_in_middle(sim_node *n, int sid, disk_block *block);
 void faults_draw(knobs *k, rng *r);
 void faults_handle(world *w, sim_event *event);
 void faults_heal(world *w);

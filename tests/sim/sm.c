@@ -42,6 +42,7 @@ void sm_move(sim_node *n, const apply_item *item)
     n->sm.applied[item->sid] = item->last;
     say(w, "n%u has %u.%u:%llu applied by another name", n->id, w->streams[item->sid].node,
         w->streams[item->sid].epoch, (unsigned long long)item->last);
+    faults_moved(n);
 }
 
 void sm_frontier(world *w, const sm_state *sm, ab_marks *out)
@@ -235,12 +236,13 @@ void sm_apply(sim_node *n)
     }
     if (found->bad) {
         ab_block_info info;
+        const ab_mark has = {w->streams[item->sid], n->sm.applied[item->sid]};
         note(w, F_BAD_SEEN);
         block_info(found->block, &info);
         note(w, F_UNAPPLIED);
         keep_moves(n);
         node_step(n, &(ab_event){.type = AB_EV_BAD, .block = &info});
-        node_step(n, &(ab_event){.type = AB_EV_UNAPPLIED});
+        node_step(n, &(ab_event){.type = AB_EV_UNAPPLIED, .mark = has});
         return;
     }
     if (item->first <= n->sm.applied[item->sid]) {
@@ -256,7 +258,9 @@ void sm_apply(sim_node *n)
             note(w, F_SM_MIDDLE);
             sm_store(n);
         }
-        apply_after(n, apply_latency(n));
+        checkpoint_soon(n);
+        bool damaged = faults_in_middle(n, item->sid, found);
+        apply_after(n, damaged ? rng_range(&w->rng, 20 * MS, 150 * MS) : apply_latency(n));
         return;
     }
     done(n);

@@ -176,6 +176,30 @@ START_TEST(what_the_state_machine_let_go_of_is_given_again)
 }
 END_TEST
 
+/* The state machine has a part of the damaged block: a write that is sealed now may have seen it, and it is given from there. */
+START_TEST(what_it_has_of_a_block_is_not_let_go_of)
+{
+    fix_link(&f, 2);
+    fix_link(&f, 3);
+    member_log(member_other, 1, 4, NULL, 0);
+    ck_assert_uint_eq(fix_count(&f, AB_ACT_APPLY), 1);
+    ab_block_info damaged = fix_info(member_other, 1, 4);
+    ab_frontier deps = {0};
+    fix_block(&f, AB_EV_BAD, 0, &damaged);
+    fix_step(&f, &(ab_event){.type = AB_EV_UNAPPLIED, .mark = {member_other, 3}});
+    ck_assert_int_eq(f.backend->seal(f.core, 1, 1, &deps), AB_OK);
+    ck_assert_uint_eq(deps.count, 1);
+    ck_assert_uint_eq(deps.marks[0].index, 3);
+    fix_block(&f, AB_EV_REPAIRED, 0, &damaged);
+    ck_assert_uint_eq(fix_action(&f, AB_ACT_LOAD, 0)->mark.index, 4);
+    fix_step(&f, &(ab_event){
+                     .type = AB_EV_LOADED, .mark = {member_other, 4}, .blocks = &damaged, .block_count = 1});
+    ck_assert_uint_eq(fix_count(&f, AB_ACT_APPLY), 1);
+    ck_assert_uint_eq(fix_action(&f, AB_ACT_APPLY, 0)->first, 4);
+    ck_assert_uint_eq(fix_action(&f, AB_ACT_APPLY, 0)->mark.index, 4);
+}
+END_TEST
+
 /* What nobody has */
 
 static void lose_first(void)
@@ -328,6 +352,7 @@ int main(void)
     tcase_add_test(tc, own_writes_leave_a_refused_stream);
     tcase_add_test(tc, a_refused_repair_is_tried_again);
     tcase_add_test(tc, what_the_state_machine_let_go_of_is_given_again);
+    tcase_add_test(tc, what_it_has_of_a_block_is_not_let_go_of);
     tcase_add_test(tc, what_nobody_has_is_passed);
     tcase_add_test(tc, what_somebody_may_have_is_waited_for);
     tcase_add_test(tc, who_cannot_read_it_says_so);
