@@ -11,3 +11,7 @@ ab_test(NAME test_core_standalone SOURCES test_core_standalone.c core_fixture.c 
 ab_test(NAME test_core_alloc SOURCES test_core_alloc.c core_fixture.c LIBS ${core_libs} LABELS unit ALLOC)
 ab_test(NAME test_core_folded SOURCES test_core_folded.c fold_fixture.c core_fixture.c LIBS ${core_libs} LABELS unit)
 ab_test(NAME test_core_fold SOURCES test_core_fold.c fold_fixture.c core_fixture.c LIBS ${core_libs} LABELS unit ALLOC)
+
+# docs/FORMATS.md against the constants of the code.
+ab_test(NAME test_formats SOURCES test_formats.c LIBS ${core_libs} LABELS unit)
+target_compile_definitions(test_formats PRIVATE FORMATS_MD="${CMAKE_SOURCE_DIR}/docs/FORMATS.md")
