@@ -19,14 +19,16 @@ void ab_mm_spread(ab_mm *mm, ab_mm_stream *stream)
 
 /* Taking */
 
-/* Makes room first, so that taking the message in cannot stop half-way. */
+/* Makes room first, so that taking the message in cannot stop half-way; no more than it needs, for idle groups keep it. */
 static int prepare(ab_mm *mm, ab_mm_peer *peer, const ab_mm_message *message, uint64_t now)
 {
     size_t offset = 0;
     ab_mm_have have;
     uint32_t own = 0;
+    uint32_t marks = 0;
     while (ab_mm_next_have(message, &offset, &have)) {
         ab_mm_stream *stream = NULL;
+        marks += have.durable > 0 && ab_marks_get(&peer->marks, have.stream) == 0;
         if (have.stream.node != mm->self || ab_folds_has(&mm->order.folds, have.stream)) {
             continue;
         }
@@ -39,7 +41,7 @@ static int prepare(ab_mm *mm, ab_mm_peer *peer, const ab_mm_message *message, ui
             return code;
         }
     }
-    int code = ab_marks_reserve(&peer->marks, peer->marks.count + message->have_count);
+    int code = ab_marks_reserve(&peer->marks, peer->marks.count + marks);
     if (code == AB_OK) {
         code = ab_mm_prepare_folds(mm, peer, message);
     }
