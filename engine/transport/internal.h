@@ -31,20 +31,22 @@
 #define AB_SCRATCH_BULK (4u * 1024) /* what a block's start costs in copying at most */
 #define AB_FLIGHT_BUFS 128u         /* pieces in one system call */
 #define AB_FLIGHT_BYTES (1u << 20)  /* and bytes: what a control message may have to wait for */
+#define AB_OUT_SHARED 4000u         /* bytes of control frames that share one piece of memory */
 
 typedef struct ab_conn ab_conn;
 typedef struct ab_peer ab_peer;
 typedef struct ab_loop ab_loop;
 typedef struct ab_stranger ab_stranger;
 
-/** A frame that waits to be sent. */
+/** A frame that waits to be sent; or several control frames, one behind the other. */
 typedef struct ab_out {
     struct ab_out *next;
     ab_peer *peer; /* whose queue counts it; NULL: nobody's (handshake) */
     ab_buf *buf;   /* BLOCK: its bytes, follow the head */
     size_t size;   /* on the wire */
     size_t head_size;
-    uint8_t head[]; /* header and a control frame's body */
+    size_t capacity; /* of the head */
+    uint8_t head[];  /* header and a control frame's body */
 } ab_out;
 
 typedef struct ab_out_list {
@@ -235,6 +237,11 @@ uint64_t ab_loop_now_ms(ab_loop *loop);
 ab_out *ab_out_control(ab_peer *peer, ab_frame_type type, ab_bytes prefix, ab_bytes body);
 ab_out *ab_out_block(ab_peer *peer, ab_buf *block);
 void ab_out_free(ab_out *out);
+/** Copies the control frame `out` behind those of `last`. Whoever calls holds the list of `last`.
+ * @return false: there is no room for it, or `last` is NULL */
+bool ab_out_join(ab_out *last, const ab_out *out);
+/** Makes room behind a small control frame for others, while it is in no list and if memory allows. May move it. */
+ab_out *ab_out_widen(ab_out *out);
 void ab_out_push(ab_out_list *list, ab_out *out);
 ab_out *ab_out_pop(ab_out_list *list);
 void ab_out_append(ab_out_list *list, ab_out_list *more);

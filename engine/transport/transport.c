@@ -207,21 +207,32 @@ static bool has_room(const ab_peer *peer, const _Atomic uint64_t *queue, uint64_
     return queued == 0 || queued + size <= peer->transport->queue_max_bytes;
 }
 
-/* Hands a frame to the peer's loop. On error it stays the caller's. */
+/* Hands a frame to the peer's loop, which owns it from here on. */
 static int submit(ab_peer *peer, ab_out *out)
 {
-    int code = AB_ECLOSED;
-    pthread_mutex_lock(&peer->loop->lock);
-    if (atomic_load_explicit(&peer->up, memory_order_relaxed)) {
-        ab_out_push(out->buf != NULL ? &peer->blocks : &peer->control, out);
-        ab_loop_dirty(peer);
-        code = AB_OK;
+    for (bool widened = false;; widened = true) {
+        pthread_mutex_lock(&peer->loop->lock);
+        bool up = atomic_load_explicit(&peer->up, memory_order_relaxed);
+        ab_out_list *list = out->buf != NULL ? &peer->blocks : &peer->control;
+        ab_out *last = out->buf != NULL ? NULL : list->tail;
+        bool joined = up && ab_out_join(last, out);
+        bool pushed = up && !joined && (last == NULL || widened);
+        if (pushed) {
+            ab_out_push(list, out);
+        }
+        if (joined || pushed) {
+            ab_loop_dirty(peer);
+        }
+        pthread_mutex_unlock(&peer->loop->lock);
+        if (pushed) {
+            return AB_OK;
+        }
+        if (!up || joined) {
+            ab_out_free(out);
+            return up ? AB_OK : AB_ECLOSED;
+        }
+        out = ab_out_widen(out); /* others wait, so more may come: those share it */
     }
-    pthread_mutex_unlock(&peer->loop->lock);
-    if (code != AB_OK) {
-        ab_out_free(out);
-    }
-    return code;
 }
 
 int ab_transport_send_message(ab_transport *transport, uint32_t node_id, uint64_t group, ab_bytes bytes)
