@@ -70,6 +70,26 @@ static bool has_room(ab_group *group, size_t packed)
     return atomic_load_explicit(&budget->used, memory_order_relaxed) <= budget->limit;
 }
 
+/* One wait, until there may be room. Holds the append lock. @return false: out of memory */
+static bool wait_for_room(ab_group *group, uint64_t deadline)
+{
+    if (group->room == NULL) {
+        ab_room *room = calloc(1, sizeof *room);
+        if (room == NULL) {
+            return false;
+        }
+        ab_cond_init(&room->freed);
+        group->room = room;
+    }
+    group->room->waiters++;
+    ab_cond_wait_until(&group->room->freed, &group->append_lock, deadline);
+    group->room->waiters--;
+    if (atomic_load(&group->closing)) {
+        pthread_cond_broadcast(&group->room->freed); /* ab_append_leave() counts */
+    }
+    return true;
+}
+
 /* Waits for room in the queue, up to `wait_ms` (0: not at all). The clock is read only where there is none: it would be a
  * fifth of what a small write costs. Holds the append lock. */
 static int admit(ab_group *group, size_t packed, uint64_t wait_ms)
@@ -89,11 +109,8 @@ static int admit(ab_group *group, size_t packed, uint64_t wait_ms)
         if (deadline == 0) {
             deadline = ab_monotonic_ns() + wait_ms * NS_PER_MS;
         }
-        group->room_waiters++;
-        ab_cond_wait_until(&group->room, &group->append_lock, deadline);
-        group->room_waiters--;
-        if (atomic_load(&group->closing)) {
-            pthread_cond_broadcast(&group->room); /* ab_append_leave() counts */
+        if (!wait_for_room(group, deadline)) {
+            return AB_ENOMEM;
         }
     }
 }
@@ -340,10 +357,10 @@ void ab_append_logged(ab_group *group, uint64_t bytes, uint64_t entries)
     group->queued_bytes -= bytes;
     group->queued_entries -= entries;
     group->block_hint = (uint32_t)bytes + AB_BLOCK_HEADER + MARKS_ROOM;
-    bool wake = group->room_waiters > 0;
+    ab_room *room = group->room != NULL && group->room->waiters > 0 ? group->room : NULL;
     pthread_mutex_unlock(&group->append_lock);
-    if (wake) {
-        pthread_cond_broadcast(&group->room);
+    if (room != NULL) {
+        pthread_cond_broadcast(&room->freed);
     }
 }
 
@@ -456,13 +473,24 @@ void ab_append_refused(ab_group *group, ab_mark from, int code)
     abandon_list(group, taken, code);
 }
 
+void ab_append_wake(ab_group *group)
+{
+    pthread_mutex_lock(&group->append_lock);
+    if (group->room != NULL) {
+        pthread_cond_broadcast(&group->room->freed);
+    }
+    pthread_mutex_unlock(&group->append_lock);
+}
+
 void ab_append_leave(ab_group *group)
 {
     pthread_mutex_lock(
         &group->append_lock); /* whoever still writes has seen `closing`, or is in the queue now */
-    pthread_cond_broadcast(&group->room);
-    while (group->room_waiters > 0) {
-        pthread_cond_wait(&group->room, &group->append_lock);
+    if (group->room != NULL) {
+        pthread_cond_broadcast(&group->room->freed);
+    }
+    while (group->room != NULL && group->room->waiters > 0) {
+        pthread_cond_wait(&group->room->freed, &group->append_lock);
     }
     pthread_mutex_unlock(&group->append_lock);
 }
@@ -479,7 +507,7 @@ void ab_append_abandon(ab_group *group, int queued_code, int sealed_code)
     pthread_mutex_unlock(&group->append_lock);
     abandon_list(group, waiting, sealed_code);
     abandon_list(group, queued, queued_code);
-    pthread_cond_broadcast(&group->room);
+    ab_append_wake(group);
 }
 
 /* Moves the tickets of `list` that are due into `done`; returns the earliest deadline that is left. */

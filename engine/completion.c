@@ -138,7 +138,7 @@ static void expire(ab_node *node)
 {
     uint64_t now = ab_monotonic_ns();
     pthread_rwlock_rdlock(&node->registry);
-    for (ab_group *group = node->groups; group != NULL; group = group->hh.next) {
+    for (ab_group *group = node->groups.first; group != NULL; group = group->next) {
         ab_append_expire(group, now);
     }
     pthread_rwlock_unlock(&node->registry);

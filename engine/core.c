@@ -92,7 +92,7 @@ static void do_trim(ab_group *group, ab_mark upto)
         }
     }
     if (group->trim_count == group->trim_capacity) {
-        size_t capacity = group->trim_capacity == 0 ? 4 : group->trim_capacity * 2;
+        uint32_t capacity = group->trim_capacity == 0 ? 4 : group->trim_capacity * 2;
         ab_trim_target *trims = realloc(group->trims, capacity * sizeof *trims);
         if (trims == NULL) {
             return; /* a later safe index covers this one */
@@ -148,7 +148,7 @@ static void do_forget(ab_group *group, const ab_action *action)
     ab_wal_thread_state(group->node, group->id, (ab_bytes){AB_KEY_HLC, sizeof AB_KEY_HLC - 1},
                         (ab_bytes){&hlc, sizeof hlc}, false);
     ab_wal_thread_forget(group, action->mark.stream, (uint32_t)action->first);
-    size_t kept = 0;
+    uint32_t kept = 0;
     for (size_t i = 0; i < group->trim_count; i++) {
         if (ab_stream_compare(group->trims[i].upto.stream, action->mark.stream) != 0) {
             group->trims[kept++] = group->trims[i];

@@ -16,6 +16,7 @@
 
 #include "engine/buf.h"
 #include "engine/cache.h"
+#include "engine/group_table.h"
 #include "engine/latency.h"
 #include "engine/thread.h"
 #include "engine/ticket.h"
@@ -27,9 +28,6 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
-/* Without this a failed allocation inside the hash table would end the process. */
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
 
 struct ab_admin;
 struct ab_batch;
@@ -106,23 +104,32 @@ typedef struct ab_group_peer {
     uint64_t instance; /* of its open group; only the peer's dispatcher looks at it */
 } ab_group_peer;
 
+/** Writers that wait for room in a group's queue: made when the first one does. */
+typedef struct ab_room {
+    pthread_cond_t freed;
+    unsigned waiters;
+} ab_room;
+
+/* A node may have very many that are idle: what is small stands together, and what few need is allocated when they do. */
 struct ab_group {
     ab_node *node;
     uint64_t id;
     uint64_t instance; /* drawn when it was opened */
-    char name[AB_NAME_MAX + 1];
+    const char *name;  /* behind `peers`, in the same piece of memory */
     const ab_backend *backend;
     const ab_statemachine *sm;
     void *sm_ctx;
+    ab_group *next, *previous, *next_in_bucket; /* group_table.c */
     ab_write_level write_level;
     ab_read_level read_level;
     ab_apply_order apply_order;
-    UT_hash_handle hh;
+    uint32_t peer_count;
     atomic_uint refs;
     atomic_bool ready; /* recovered: peers, lookups and lists may see it */
     atomic_bool closing;
 
     /* core lock */
+    bool trims_listed; /* in the log thread's list of groups to trim */
     pthread_mutex_t core_lock;
     void *core;
     uint64_t armed; /* when the timer fires; AB_NEVER */
@@ -130,12 +137,9 @@ struct ab_group {
     uint64_t append_last; /* index of the last sealed entry */
     uint64_t append_hash;
     uint64_t append_term;
-    ab_group_peer *peers; /* other members */
-    size_t peer_count;
     ab_trim_target *trims;
-    size_t trim_count;
-    size_t trim_capacity;
-    bool trims_listed; /* in the log thread's list of groups to trim */
+    uint32_t trim_count;
+    uint32_t trim_capacity;
     ab_group *trims_next;
     uint64_t hlc_stored;       /* log thread: value on its way into the log */
     struct ab_read_job *reads; /* waiting in the core */
@@ -143,34 +147,33 @@ struct ab_group {
 
     /* append lock */
     pthread_mutex_t append_lock;
-    pthread_cond_t room;
-    unsigned room_waiters;
-    int append_code; /* AB_OK or why the core refuses writes */
+    ab_room *room; /* NULL: nobody has waited yet; stays as long as the group */
     ab_open_block *open;
     ab_open_block *closed_head, *closed_tail;   /* full, not yet taken by the log thread */
     ab_open_block *waiting_head, *waiting_tail; /* taken: until their level holds */
     uint64_t queued_bytes;
     uint64_t queued_entries;
-    uint32_t block_hint; /* size of the last sealed block */
-    bool dirty;          /* in the log thread's list */
     ab_group *dirty_next;
     uint64_t hlc;
-    uint32_t timed; /* tickets with a deadline that are pending */
+    int append_code;     /* AB_OK or why the core refuses writes */
+    uint32_t block_hint; /* size of the last sealed block */
+    uint32_t timed;      /* tickets with a deadline that are pending */
+    bool dirty;          /* in the log thread's list */
 
     /* apply thread's lock */
-    struct ab_apply_thread *apply_thread;
-    ab_apply_item *apply_head, *apply_tail;
-    struct ab_read_job *jobs_head, *jobs_tail;
     bool apply_listed;
     bool apply_running;
     bool apply_stopped; /* closing: nothing more is applied */
+    bool checkpoint_listed;
+    bool retry_listed;
+    struct ab_apply_thread *apply_thread;
+    ab_apply_item *apply_head, *apply_tail;
+    struct ab_read_job *jobs_head, *jobs_tail;
     ab_group *apply_next;
     uint64_t apply_after; /* monotonic ns: not before (back-off) */
     uint64_t apply_backoff_ms;
     uint64_t checkpoint_due;   /* monotonic ns, 0: nothing to checkpoint */
     uint64_t checkpoint_bytes; /* applied since the last one */
-    bool checkpoint_listed;
-    bool retry_listed;
     ab_group *checkpoint_next;
     ab_group *retry_next;
 
@@ -178,13 +181,15 @@ struct ab_group {
     ab_marks applied;
     ab_marks quarantine_end; /* per stream, the last one that was quarantined when the group was opened */
 
+    atomic_int apply_code;
+    atomic_uint quarantined;
     atomic_ullong applied_entries;
     atomic_ullong apply_blocks;
-    atomic_ullong quarantined;
     atomic_ullong skewed;
     atomic_ullong logged_bytes; /* of blocks, for averages */
     atomic_ullong logged_entries;
-    atomic_int apply_code;
+
+    ab_group_peer peers[]; /* other members */
 };
 
 /** The log thread. */
@@ -290,7 +295,7 @@ struct ab_node {
 
     pthread_mutex_t opening; /* held while a group is being opened; before all other locks */
     pthread_rwlock_t registry;
-    ab_group *groups;
+    ab_group_table groups;
     ab_backend_entry *backends;
 
     ab_wal_thread log;
@@ -350,6 +355,7 @@ void ab_append_acked(ab_group *group, ab_write_level level, ab_mark upto);
 void ab_append_refused(ab_group *group, ab_mark from, int code);
 /* Completes everything pending: `queued` for what has no index yet (it is not stored), `sealed` for what has one. */
 void ab_append_abandon(ab_group *group, int queued, int sealed);
+void ab_append_wake(ab_group *group);  /* who waits for room looks again */
 void ab_append_leave(ab_group *group); /* closing: until no writer waits for room any more */
 void ab_append_expire(ab_group *group, uint64_t now);
 void ab_open_block_free(ab_open_block *block);

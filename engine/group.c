@@ -16,8 +16,10 @@ static void destroy(ab_group *group)
     ab_marks_free(&group->quarantine_end);
     pthread_mutex_destroy(&group->core_lock);
     pthread_mutex_destroy(&group->append_lock);
-    pthread_cond_destroy(&group->room);
-    free(group->peers);
+    if (group->room != NULL) {
+        pthread_cond_destroy(&group->room->freed);
+        free(group->room);
+    }
     free(group->trims);
     free(group);
 }
@@ -34,7 +36,7 @@ void ab_group_unref(ab_group *group)
     }
     ab_node *node = group->node;
     pthread_rwlock_wrlock(&node->registry);
-    HASH_DEL(node->groups, group);
+    ab_group_table_remove(&node->groups, group);
     pthread_rwlock_unlock(&node->registry);
     destroy(group);
 }
@@ -58,9 +60,8 @@ bool ab_group_is_open(const ab_group *group)
 
 ab_group *ab_group_get(ab_node *node, uint64_t id)
 {
-    ab_group *group = NULL;
     pthread_rwlock_rdlock(&node->registry);
-    HASH_FIND(hh, node->groups, &id, sizeof id, group);
+    ab_group *group = ab_group_table_find(&node->groups, id);
     if (group != NULL && (!atomic_load(&group->ready) || !ab_group_try_ref(group))) {
         group = NULL;
     }
@@ -70,9 +71,8 @@ ab_group *ab_group_get(ab_node *node, uint64_t id)
 
 ab_group *ab_group_find(ab_node *node, uint64_t id)
 {
-    ab_group *group = NULL;
     pthread_rwlock_rdlock(&node->registry);
-    HASH_FIND(hh, node->groups, &id, sizeof id, group);
+    ab_group *group = ab_group_table_find(&node->groups, id);
     if (group != NULL && !ab_group_is_open(group)) {
         group = NULL;
     }
@@ -86,7 +86,7 @@ ab_group **ab_groups_take(ab_node *node, size_t *count)
     size_t room = 0;
     for (;;) {
         pthread_rwlock_rdlock(&node->registry);
-        size_t there = HASH_COUNT(node->groups);
+        size_t there = node->groups.count;
         if (there <= room) {
             break;
         }
@@ -96,7 +96,7 @@ ab_group **ab_groups_take(ab_node *node, size_t *count)
         groups = ab_alloc_patiently(node, room * sizeof(ab_group *));
     }
     *count = 0;
-    for (ab_group *group = node->groups; group != NULL; group = group->hh.next) {
+    for (ab_group *group = node->groups.first; group != NULL; group = group->next) {
         if (ab_group_is_open(group) && ab_group_try_ref(group)) {
             groups[(*count)++] = group;
         }
@@ -158,28 +158,27 @@ static int check_members(const ab_node *node, const ab_group_config *config, ab_
 
 static ab_group *new_group(ab_node *node, const ab_group_config *config, const ab_statemachine *sm, void *ctx)
 {
-    ab_group *group = calloc(1, sizeof *group);
     size_t others = config->member_count > 0 ? config->member_count - 1 : 0;
-    ab_group_peer *peers = calloc(others + 1, sizeof *peers);
-    if (group == NULL || peers == NULL) {
-        free(group);
-        free(peers);
+    size_t name_size = strlen(config->name) + 1;
+    ab_group *group = calloc(1, sizeof *group + others * sizeof group->peers[0] + name_size);
+    if (group == NULL) {
         return NULL;
     }
+    char *name = (char *)&group->peers[others];
+    memcpy(name, config->name, name_size);
     group->node = node;
     group->id = config->id;
     group->instance = node->seed ^ ab_monotonic_ns();
-    strncpy(group->name, config->name, AB_NAME_MAX);
+    group->name = name;
     group->sm = sm;
     group->sm_ctx = ctx;
     group->apply_order = config->apply_order;
     group->write_level =
         config->write_level != AB_WRITE_DEFAULT ? config->write_level : node->config.write_level;
     group->read_level = config->read_level != AB_READ_DEFAULT ? config->read_level : node->config.read_level;
-    group->peers = peers;
     for (size_t i = 0; i < config->member_count; i++) {
         if (config->members[i] != node->config.node_id) {
-            peers[group->peer_count++].node = config->members[i];
+            group->peers[group->peer_count++].node = config->members[i];
         }
     }
     group->armed = AB_NEVER;
@@ -187,7 +186,6 @@ static ab_group *new_group(ab_node *node, const ab_group_config *config, const a
     atomic_init(&group->refs, 1);
     pthread_mutex_init(&group->core_lock, NULL);
     pthread_mutex_init(&group->append_lock, NULL);
-    ab_cond_init(&group->room);
     ab_marks_init(&group->applied);
     ab_marks_init(&group->quarantine_end);
     ab_apply_attach(group);
@@ -196,14 +194,12 @@ static ab_group *new_group(ab_node *node, const ab_group_config *config, const a
 
 static int register_group(ab_node *node, ab_group *group, ab_message *message)
 {
-    ab_group *old = NULL;
     pthread_rwlock_wrlock(&node->registry);
-    HASH_FIND(hh, node->groups, &group->id, sizeof group->id, old);
+    ab_group *old = ab_group_table_find(&node->groups, group->id);
     int code = old != NULL ? AB_EEXIST : AB_OK;
     code = atomic_load(&node->closing) ? AB_ECLOSED : code;
     if (code == AB_OK) {
-        HASH_ADD(hh, node->groups, id, sizeof group->id, group);
-        code = group->hh.tbl == NULL ? AB_ENOMEM : AB_OK;
+        code = ab_group_table_add(&node->groups, group);
     }
     if (code == AB_EEXIST) {
         ab_message_set(message, "group %s: id %llu is open already%s", group->name,

@@ -181,9 +181,9 @@ static int on_block(void *ctx, uint32_t peer_id, const ab_block_header *header, 
 static void each_group_of(ab_node *node, uint32_t peer, void (*fn)(ab_group *, ab_group_peer *))
 {
     pthread_rwlock_rdlock(&node->registry);
-    size_t count = HASH_COUNT(node->groups), used = 0;
+    size_t count = node->groups.count, used = 0;
     ab_group **groups = malloc((count + 1) * sizeof(ab_group *));
-    for (ab_group *group = node->groups; groups != NULL && group != NULL; group = group->hh.next) {
+    for (ab_group *group = node->groups.first; groups != NULL && group != NULL; group = group->next) {
         if (find_peer(group, peer) != NULL && ab_group_is_open(group) && ab_group_try_ref(group)) {
             groups[used++] = group;
         }

@@ -350,7 +350,7 @@ static ab_group *next_open(ab_node *node)
 {
     ab_group *found = NULL;
     pthread_rwlock_rdlock(&node->registry);
-    for (ab_group *group = node->groups; group != NULL && found == NULL; group = group->hh.next) {
+    for (ab_group *group = node->groups.first; group != NULL && found == NULL; group = group->next) {
         if (!atomic_load(&group->closing)) {
             found = group;
         }

@@ -26,7 +26,7 @@ void ab_node_get_status(const ab_node *const_node, ab_node_status *status)
                                .log_code = atomic_load(&node->log_code)};
     memcpy(status->store_id, node->origin.store_id, sizeof status->store_id);
     pthread_rwlock_rdlock(&node->registry);
-    for (const ab_group *group = node->groups; group != NULL; group = group->hh.next) {
+    for (const ab_group *group = node->groups.first; group != NULL; group = group->next) {
         status->groups += ab_group_is_open(group);
     }
     pthread_rwlock_unlock(&node->registry);
@@ -45,13 +45,13 @@ void ab_group_get_status(const ab_group *const_group, ab_group_status *status)
 {
     ab_group *group = (ab_group *)const_group;
     *status = (ab_group_status){.id = group->id,
-                                .members = (uint32_t)group->peer_count + 1,
+                                .members = group->peer_count + 1,
                                 .apply_blocks = atomic_load(&group->apply_blocks),
                                 .applied_entries = atomic_load(&group->applied_entries),
                                 .quarantined = atomic_load(&group->quarantined),
                                 .skewed = atomic_load(&group->skewed),
                                 .apply_code = atomic_load(&group->apply_code)};
-    memcpy(status->name, group->name, sizeof status->name);
+    memcpy(status->name, group->name, strlen(group->name) + 1);
     strncpy(status->backend, group->backend->name, sizeof status->backend - 1);
     pthread_mutex_lock(&group->core_lock);
     status->stream = group->append_stream;

@@ -228,8 +228,8 @@ static bool wait_to_retry(ab_wal_thread *self, ab_batch *batch, uint64_t *backof
 static void wake_writers(ab_node *node)
 {
     pthread_rwlock_rdlock(&node->registry);
-    for (ab_group *group = node->groups; group != NULL; group = group->hh.next) {
-        pthread_cond_broadcast(&group->room);
+    for (ab_group *group = node->groups.first; group != NULL; group = group->next) {
+        ab_append_wake(group);
     }
     pthread_rwlock_unlock(&node->registry);
 }
