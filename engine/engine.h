@@ -161,11 +161,6 @@ struct ab_group {
     bool dirty;          /* in the log thread's list */
 
     /* apply thread's lock */
-    bool apply_listed;
-    bool apply_running;
-    bool apply_stopped; /* closing: nothing more is applied */
-    bool checkpoint_listed;
-    bool retry_listed;
     struct ab_apply_thread *apply_thread;
     ab_apply_item *apply_head, *apply_tail;
     struct ab_read_job *jobs_head, *jobs_tail;
@@ -176,6 +171,12 @@ struct ab_group {
     uint64_t checkpoint_bytes; /* applied since the last one */
     ab_group *checkpoint_next;
     ab_group *retry_next;
+    bool
+        apply_listed; /* not in one word with a flag of another lock: the compiler reads several of them at once */
+    bool apply_running;
+    bool apply_stopped; /* closing: nothing more is applied */
+    bool checkpoint_listed;
+    bool retry_listed;
 
     /* apply thread only */
     ab_marks applied;
@@ -217,9 +218,10 @@ typedef struct ab_wal_thread {
     bool paused; /* reading from the peers is stopped */
     ab_state_put *state_head, *state_tail;
     size_t state_count;
-    bool lent;         /* a writer has the turn */
-    bool unfinished;   /* and left a batch whose commit failed */
-    uint64_t lazy_due; /* monotonic ns at which state and trims are committed without a block; 0: none */
+    size_t state_waited; /* of them, when somebody waited in vain for the log to take them */
+    bool lent;           /* a writer has the turn */
+    bool unfinished;     /* and left a batch whose commit failed */
+    uint64_t lazy_due;   /* monotonic ns at which state and trims are committed without a block; 0: none */
 
     /* whoever has the turn; its counts and times may be read under the lock while nobody has it */
     struct ab_batch *batch;
@@ -366,6 +368,8 @@ void ab_wal_thread_stop(ab_node *node);
 void ab_wal_thread_drain(ab_node *node); /* frees what came too late for it */
 /* Commits all that was written so far. @return AB_OK, AB_ETIMEDOUT, or why the log gave up */
 int ab_wal_thread_flush(ab_node *node, uint64_t deadline);
+/* Waits, a tenth of a second at most, while much small state is queued; without locks. */
+void ab_wal_thread_await_room(ab_node *node);
 /* The group has blocks to be logged. @return true: the caller, which said that it is going to wait for them, has the turn
  * and must call ab_wal_thread_turn(), without locks */
 bool ab_wal_thread_dirty(ab_group *group, bool waits);

@@ -258,6 +258,7 @@ int ab_group_open(ab_node *node, const ab_group_config *config, const ab_statema
         return AB_ENOMEM;
     }
     group->backend = backend;
+    ab_wal_thread_await_room(node);
     pthread_mutex_lock(&node->opening); /* a node does not close while a group is half open */
     code = register_and_recover(node, group, message);
     pthread_mutex_unlock(&node->opening);

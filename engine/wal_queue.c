@@ -10,6 +10,7 @@
 /* So much small state is worth a commit: what waits costs memory, and with thousands of groups being opened it would lie
  * between theirs and leave holes. */
 #define STATE_MANY 256u
+#define STATE_WAIT_NS 100000000ull /* how long an opening waits at most */
 
 void ab_wal_wake(ab_wal_thread *self)
 {
@@ -168,6 +169,25 @@ int ab_wal_thread_flush(ab_node *node, uint64_t deadline)
     int code = self->flushed >= wanted ? self->flush_code : AB_ETIMEDOUT;
     pthread_mutex_unlock(&self->lock);
     return code;
+}
+
+void ab_wal_thread_await_room(ab_node *node)
+{
+    ab_wal_thread *self = &node->log;
+    uint64_t deadline = 0;
+    pthread_mutex_lock(&self->lock);
+    while (self->state_count >= self->state_waited + AB_WAL_STATE_MOST &&
+           atomic_load(&node->log_code) == AB_OK) {
+        uint64_t now = ab_monotonic_ns();
+        deadline = deadline == 0 ? now + STATE_WAIT_NS : deadline;
+        if (now >= deadline) {
+            self->state_waited =
+                self->state_count; /* in vain: so many more may come before the next one waits */
+            break;
+        }
+        ab_cond_wait_until(&self->flush_done, &self->lock, deadline);
+    }
+    pthread_mutex_unlock(&self->lock);
 }
 
 void ab_wal_thread_drain(ab_node *node)

@@ -11,6 +11,9 @@
 /** Small state and trims without a block wait this long for one to travel with: a commit of their own costs two flushes. */
 #define AB_WAL_LAZY_NS (500 * 1000000ull)
 
+/** With so much small state queued, who opens groups waits until the log thread has taken it. */
+#define AB_WAL_STATE_MOST 2048u
+
 /** Wakes the log thread if it sleeps. Its lock is held. */
 void ab_wal_wake(ab_wal_thread *self);
 

@@ -125,7 +125,10 @@ static void take_state(ab_wal_thread *self, ab_batch *batch)
     }
     batch->state_tail = self->state_tail;
     self->state_head = self->state_tail = NULL;
-    self->state_count = 0;
+    if (self->state_count >= AB_WAL_STATE_MOST) {
+        pthread_cond_broadcast(&self->flush_done); /* ab_wal_thread_await_room() */
+    }
+    self->state_count = self->state_waited = 0;
 }
 
 static void take_trimming(ab_wal_thread *self, ab_batch *batch)

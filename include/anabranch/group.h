@@ -30,7 +30,8 @@ extern "C" {
 #endif
 
 /**
- * Opens a group: state machine first, then what the log has beyond it is applied in the background.
+ * Opens a group: state machine first, then what the log has beyond it is applied in the background. Reads from the disk;
+ * where very many are opened in a row, waits for the log now and then, a tenth of a second at most.
  * @param config  copied
  * @param sm      the table; must stay valid until the group is closed
  * @param ctx     passed to the functions of `sm`
