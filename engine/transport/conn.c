@@ -237,7 +237,11 @@ static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buf)
         ab_reader_added(&conn->reader, (size_t)size);
         input = (ab_bytes){NULL, 0};
     }
+    ab_peer *peer = conn->peer;
     consume(conn, input);
+    if (peer != NULL) {
+        ab_loop_flush_much(peer); /* libuv may read on for two megabytes before the loop comes round */
+    }
 }
 
 void ab_conn_update_reading(ab_conn *conn)

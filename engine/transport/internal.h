@@ -31,7 +31,9 @@
 #define AB_SCRATCH_BULK (4u * 1024) /* what a block's start costs in copying at most */
 #define AB_FLIGHT_BUFS 128u         /* pieces in one system call */
 #define AB_FLIGHT_BYTES (1u << 20)  /* and bytes: what a control message may have to wait for */
-#define AB_OUT_SHARED 4000u         /* bytes of control frames that share one piece of memory */
+#define AB_CONTROL_MUCH                                                                                      \
+    (64u * 1024) /* bytes of control frames that are not left waiting while there is more to read */
+#define AB_OUT_SHARED 4000u /* bytes of control frames that share one piece of memory */
 
 typedef struct ab_conn ab_conn;
 typedef struct ab_peer ab_peer;
@@ -231,6 +233,9 @@ void ab_loop_stalled(ab_loop *loop);
 void ab_loop_ticking(ab_loop *loop, bool on);
 /** The peer's link is flushed before the loop sleeps. Loop thread. */
 void ab_loop_flush_later(ab_peer *peer);
+/** Flushes the peer's link now if so many control messages wait that they should not gather until the loop sleeps. The
+ * connection may be closed afterwards. Loop thread. */
+void ab_loop_flush_much(ab_peer *peer);
 uint64_t ab_loop_now_ms(ab_loop *loop);
 
 /* out.c */

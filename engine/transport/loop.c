@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #define STALL_RETRY_MS 5u
-#define TIMERS_AT_ONCE 4096u
+#define TIMERS_AT_ONCE 256u /* then what they gave rise to is sent */
 
 uint64_t ab_loop_now_ms(ab_loop *loop)
 {
@@ -185,6 +185,27 @@ static void apply_pause(ab_loop *loop)
     }
 }
 
+/* What other threads, and callbacks on this one, queued for the peer goes to its link. Holds the lock. */
+static void take_queues(ab_peer *peer)
+{
+    if (peer->link != NULL) {
+        ab_out_append(&peer->link->control, &peer->control);
+        ab_out_append(&peer->link->blocks, &peer->blocks);
+    }
+}
+
+void ab_loop_flush_much(ab_peer *peer)
+{
+    if (peer->link == NULL ||
+        atomic_load_explicit(&peer->queued_control, memory_order_relaxed) < AB_CONTROL_MUCH) {
+        return;
+    }
+    pthread_mutex_lock(&peer->loop->lock);
+    take_queues(peer);
+    pthread_mutex_unlock(&peer->loop->lock);
+    ab_conn_flush(peer->link);
+}
+
 /* What was in the inbox, taken out in one go. */
 typedef struct work {
     ab_peer *peers;
@@ -205,10 +226,7 @@ static bool take_work(ab_loop *loop, work *out)
         ab_peer *peer = loop->dirty;
         loop->dirty = peer->dirty_next;
         peer->dirty = false;
-        if (peer->link != NULL) {
-            ab_out_append(&peer->link->control, &peer->control);
-            ab_out_append(&peer->link->blocks, &peer->blocks);
-        }
+        take_queues(peer);
         peer->work_next = out->peers;
         out->peers = peer;
     }
