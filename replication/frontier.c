@@ -30,7 +30,7 @@ int ab_marks_reserve(ab_marks *marks, size_t count)
     if (count > AB_MARKS_MAX) {
         return AB_ETOOBIG;
     }
-    size_t capacity = marks->capacity < 2 ? 2 : marks->capacity * 2u;
+    size_t capacity = marks->capacity < 4 ? count : marks->capacity * 2u; /* most groups have few members */
     if (capacity < count) {
         capacity = count;
     }

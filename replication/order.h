@@ -49,8 +49,6 @@ typedef struct ab_order_stream {
     uint64_t applied;
     uint64_t checkpointed;
     uint64_t bad_first;  /* lowest damaged range, 0: none; not given beyond it */
-    uint64_t bad_last;   /* ... and its end, where it is to be skipped */
-    uint64_t bad_told;   /* the damaged range that was reported last */
     uint64_t ended;      /* nothing of it exists beyond, or ever will; AB_NEVER: it goes on */
     uint64_t load_at;    /* an AB_ACT_LOAD from here is under way; 0: none */
     uint64_t load_again; /* not before; while one is under way: given up then */

@@ -178,7 +178,6 @@ typedef struct ab_mm {
     ab_marks left;    /* at the start: folded streams of which log or state machine still know */
     ab_mm_rewind *rewinds;
     ab_mm_stream *current;
-    ab_mm_peer *peers;
     uint64_t random;
     uint64_t trim_at;  /* AB_NEVER: nothing new */
     uint64_t again_at; /* an action could not be stored */
@@ -200,6 +199,7 @@ typedef struct ab_mm {
     bool new_epoch; /* the current stream must not be written to any more */
     bool closed;    /* ... and no new one can be: the log refused the first block of it */
     bool causal;
+    ab_mm_peer peers[]; /* the other members */
 } ab_mm;
 
 /* open.c */

@@ -26,7 +26,6 @@ void ab_mm_destroy(void *opaque)
         ab_marks_free(&mm->peers[i].pending);
         ab_folds_free(&mm->peers[i].folds);
     }
-    free(mm->peers);
     ab_mm_rewinds_free(mm);
     ab_order_free(&mm->order);
     ab_reads_free(&mm->reads);
@@ -50,15 +49,8 @@ static bool is_valid(const ab_core_init *init)
            ab_frontier_valid(init->applied);
 }
 
-static int make_peers(ab_mm *mm, const ab_core_init *init)
+static void make_peers(ab_mm *mm, const ab_core_init *init)
 {
-    if (init->member_count == 1) {
-        return AB_OK;
-    }
-    mm->peers = calloc(init->member_count - 1, sizeof *mm->peers);
-    if (mm->peers == NULL) {
-        return AB_ENOMEM;
-    }
     for (size_t i = 0; i < init->member_count; i++) {
         if (init->members[i].node == init->self) {
             mm->self_position = (uint8_t)i;
@@ -69,7 +61,6 @@ static int make_peers(ab_mm *mm, const ab_core_init *init)
                                                    .active = init->members[i].state == AB_MEMBER_ACTIVE,
                                                    .word_at = AB_NEVER};
     }
-    return AB_OK;
 }
 
 static int load_streams(ab_mm *mm, const ab_core_init *init, ab_frontier applied)
@@ -146,7 +137,7 @@ int ab_mm_create(const ab_core_init *init, void **core)
     if (!is_valid(init)) {
         return AB_EINVAL;
     }
-    ab_mm *mm = calloc(1, sizeof *mm);
+    ab_mm *mm = calloc(1, sizeof *mm + (init->member_count - 1) * sizeof mm->peers[0]);
     if (mm == NULL) {
         return AB_ENOMEM;
     }
@@ -161,10 +152,8 @@ int ab_mm_create(const ab_core_init *init, void **core)
     mm->gossip_ms = init->gossip_ms;
     mm->wall_seconds = init->wall_seconds;
     mm->trim_at = mm->again_at = mm->stuck_at = AB_NEVER;
-    int code = make_peers(mm, init);
-    if (code == AB_OK) {
-        code = ab_folds_load(&mm->order.folds, init, &mm->left);
-    }
+    make_peers(mm, init);
+    int code = ab_folds_load(&mm->order.folds, init, &mm->left);
     if (code == AB_OK) {
         code = load(mm, init);
     }

@@ -295,12 +295,12 @@ static bool is_settled(const ab_mm *mm, ab_mm_stream *stream, ab_mm_want *want)
 }
 
 /* The next peer in turn that has it; NULL if none is there. */
-static ab_mm_peer *choose_peer(const ab_mm *mm, const ab_mm_stream *stream, ab_mm_want *want)
+static const ab_mm_peer *choose_peer(const ab_mm *mm, const ab_mm_stream *stream, ab_mm_want *want)
 {
     uint64_t need = want->repair ? want->last : stream->accepted + 1;
     for (uint32_t i = 1; i <= mm->peer_count; i++) {
         uint32_t position = (want->asked + i) % mm->peer_count;
-        ab_mm_peer *peer = &mm->peers[position];
+        const ab_mm_peer *peer = &mm->peers[position];
         uint64_t has = ab_marks_get(&peer->marks, stream->o.stream);
         uint64_t pending = ab_marks_get(&peer->pending, stream->o.stream);
         has = pending > has ? pending : has;
@@ -364,7 +364,7 @@ static int ask(ab_mm *mm, ab_mm_stream *stream, ab_mm_want *want, uint64_t now, 
         want->at = now + ab_mm_jitter(mm, want->wait_ms);
         return AB_OK;
     }
-    ab_mm_peer *peer = choose_peer(mm, stream, want);
+    const ab_mm_peer *peer = choose_peer(mm, stream, want);
     if (peer == NULL) {
         want->at = AB_NEVER;
         return AB_OK;

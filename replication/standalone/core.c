@@ -13,6 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A stream, and the end of its damaged range. */
+typedef struct sa_stream {
+    ab_order_stream o; /* first: the order holds pointers to it */
+    uint64_t bad_last;
+    uint64_t bad_told; /* the damaged range that was reported last */
+} sa_stream;
+
 typedef struct core {
     ab_order order;
     ab_reads reads;
@@ -57,17 +64,17 @@ static int stream_of(core *self, ab_stream name, ab_order_stream **found)
     if (*found != NULL) {
         return AB_OK;
     }
-    ab_order_stream *stream = calloc(1, sizeof *stream);
-    if (stream == NULL) {
+    sa_stream *made = calloc(1, sizeof *made);
+    if (made == NULL) {
         return AB_ENOMEM;
     }
-    stream->stream = name;
-    int code = ab_order_add(&self->order, stream);
+    made->o.stream = name;
+    int code = ab_order_add(&self->order, &made->o);
     if (code != AB_OK) {
-        free(stream);
+        free(made);
         return code;
     }
-    *found = stream;
+    *found = &made->o;
     return AB_OK;
 }
 
@@ -236,7 +243,7 @@ static int report_damage(const ab_event *event, ab_actions *actions)
     return ab_actions_push(actions, &report);
 }
 
-static int damaged(ab_order_stream *stream, const ab_event *event, ab_actions *actions)
+static int damaged(sa_stream *stream, const ab_event *event, ab_actions *actions)
 {
     if (event->block->first == 0) {
         return AB_OK;
@@ -246,9 +253,9 @@ static int damaged(ab_order_stream *stream, const ab_event *event, ab_actions *a
         return code;
     }
     stream->bad_told = event->block->first;
-    bool lower = stream->bad_first == 0 || event->block->first < stream->bad_first;
-    if (lower && event->block->last > stream->given) {
-        stream->bad_first = event->block->first;
+    bool lower = stream->o.bad_first == 0 || event->block->first < stream->o.bad_first;
+    if (lower && event->block->last > stream->o.given) {
+        stream->o.bad_first = event->block->first;
         stream->bad_last = event->block->last;
     }
     return AB_OK;
@@ -309,9 +316,9 @@ static int stream_event(core *self, const ab_event *event, uint64_t now, ab_acti
     case AB_EV_LOADED:
         return ab_order_loaded(stream, event, now);
     case AB_EV_BAD:
-        return damaged(stream, event, actions);
+        return damaged((sa_stream *)stream, event, actions);
     case AB_EV_REPAIRED:
-        stream->bad_first = stream->bad_told = 0;
+        stream->bad_first = ((sa_stream *)stream)->bad_told = 0;
         return AB_OK;
     case AB_EV_REFUSED:
         refused(self, stream, event);
@@ -389,7 +396,8 @@ static void skip_lost(core *self)
 {
     for (uint32_t i = 0; i < self->order.count; i++) {
         ab_order_stream *stream = self->order.streams[i];
-        if (stream->bad_first != 0 && ab_order_pass(stream, stream->bad_first, stream->bad_last)) {
+        if (stream->bad_first != 0 &&
+            ab_order_pass(stream, stream->bad_first, ((sa_stream *)stream)->bad_last)) {
             stream->bad_first = 0;
         }
     }
@@ -492,13 +500,14 @@ static void streams(const void *opaque, ab_stream_status_fn fn, void *arg)
     const core *self = opaque;
     for (uint32_t i = 0; i < self->order.count; i++) {
         const ab_order_stream *stream = self->order.streams[i];
+        bool bad = ((const sa_stream *)stream)->bad_told != 0;
         ab_stream_status status = {.stream = stream->stream,
                                    .base = stream->base,
                                    .logged = stream->last,
                                    .durable = stream->durable,
                                    .applied = stream->applied,
                                    .safe = safe_index(stream),
-                                   .code = stream->bad_told != 0      ? AB_ECORRUPT
+                                   .code = bad                        ? AB_ECORRUPT
                                            : ab_order_has_gap(stream) ? AB_ETRIMMED
                                                                       : AB_OK};
         if (!fn(arg, &status)) {
