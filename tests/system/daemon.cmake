@@ -10,7 +10,7 @@ if(TARGET anabranchd)
     ab_test(NAME test_cluster SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_cluster.c
         LIBS ab_cluster anabranchd_points ab_sensor_lines TIMEOUT 600 LABELS system)
     add_test(NAME docs COMMAND ${CMAKE_CURRENT_LIST_DIR}/docs ${CMAKE_BINARY_DIR})
-    set_tests_properties(docs PROPERTIES TIMEOUT 180 LABELS "system;no_asan;no_tsan")
+    set_tests_properties(docs PROPERTIES TIMEOUT 300 LABELS "system;no_asan;no_tsan")
     # A program to measure with; the test is that it works.
     add_executable(http_load ${CMAKE_CURRENT_LIST_DIR}/http_load.c)
     target_link_libraries(http_load PRIVATE ab_cluster anabranchd_points PkgConfig::ZLIB ab_options)
