@@ -153,3 +153,18 @@ const char *write_file(const char *text)
     fclose(file);
     return path;
 }
+
+long anonymous_kib(void)
+{
+    char path[64];
+    char line[256];
+    long kib = -1;
+    snprintf(path, sizeof path, "/proc/%ld/status", (long)cluster.nodes[0].pid);
+    FILE *file = fopen(path, "re");
+    ck_assert_ptr_nonnull(file);
+    while (kib < 0 && fgets(line, sizeof line, file) != NULL) {
+        kib = strncmp(line, "RssAnon:", 8) == 0 ? strtol(line + 8, NULL, 10) : -1;
+    }
+    fclose(file);
+    return kib;
+}

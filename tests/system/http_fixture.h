@@ -19,7 +19,8 @@ void start_nodes(size_t count, const char *node_extra, const char *application_e
 void start_with(const char *application_extra); /* one */
 void teardown(void);
 
-uint16_t port(void); /* of the first */
+uint16_t port(void);      /* of the first */
+long anonymous_kib(void); /* memory of the first daemon: its own, not of mapped files */
 /* A request that must be answered with `status`; the answer is in `answer`. */
 void post(const char *path, const char *body, int status);
 void post_bytes(const char *path, const char *head, const void *body, size_t size, int status);

@@ -255,21 +255,6 @@ START_TEST(refuses_gzip)
 }
 END_TEST
 
-static long anonymous_kib(void)
-{
-    char path[64];
-    char line[256];
-    long kib = -1;
-    snprintf(path, sizeof path, "/proc/%ld/status", (long)cluster.nodes[0].pid);
-    FILE *file = fopen(path, "re");
-    ck_assert_ptr_nonnull(file);
-    while (kib < 0 && fgets(line, sizeof line, file) != NULL) {
-        kib = strncmp(line, "RssAnon:", 8) == 0 ? strtol(line + 8, NULL, 10) : -1;
-    }
-    fclose(file);
-    return kib;
-}
-
 /* 64 KiB that would become 64 MiB: refused where max_body is reached, without the memory for it. */
 START_TEST(gzip_bomb)
 {
