@@ -85,15 +85,14 @@ static int compare_positions(const void *left, const void *right)
     return (*a > *b) - (*a < *b);
 }
 
-static void choose_candidates(ab_store *store, const ab_tombstones *all, uint32_t position)
+void ab_cover_choose(ab_store *store, ab_bytes series)
 {
-    const ab_column *column = &store->columns.list[position];
-    ab_bytes series = ab_column_series(column->text, column->size);
+    const ab_tombstones *all = ab_tombstones_current(store);
     ab_bytes none = {"", 0};
     ab_bytes measurement = none;
     ab_bytes tag = none;
     size_t at = 0;
-    store->candidates_of = position;
+    store->candidates_of = UINT32_MAX;
     store->candidate_count = 0;
     if (store->place_count == 0) {
         sort_places(store, all);
@@ -114,7 +113,9 @@ bool ab_tombstones_cover(ab_store *store, const ab_pending *point)
         return false;
     }
     if (store->candidates_of != point->position) {
-        choose_candidates(store, all, point->position);
+        const ab_column *column = &store->columns.list[point->position];
+        ab_cover_choose(store, ab_column_series(column->text, column->size));
+        store->candidates_of = point->position;
     }
     for (size_t i = store->candidate_count; i > 0; i--) {
         const ab_tombstone *t = &all->list[store->candidates[i - 1]];

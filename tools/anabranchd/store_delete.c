@@ -114,20 +114,39 @@ static bool is_later_and_covers(const ab_tombstone *later, const ab_tombstone *t
            ab_selection_covers(&later->selection, &than->selection);
 }
 
+/* Those of a sorted list from here on have no smaller stamp. */
+static size_t lower_bound(const ab_tombstones *list, ab_stamp stamp)
+{
+    size_t from = 0;
+    size_t end = list->count;
+    while (from < end) {
+        size_t middle = from + (end - from) / 2;
+        if (ab_stamp_compare(list->list[middle].stamp, stamp) < 0) {
+            from = middle + 1;
+        } else {
+            end = middle;
+        }
+    }
+    return from;
+}
+
 /* The tombstone at `at` of the deletes against those of a list: either may make the other needless. */
 static void weigh(ab_tombstones *deletes, size_t at, ab_tombstones *list)
 {
     ab_tombstone *t = &deletes->list[at];
-    for (size_t i = 0; i < list->count && !t->needless; i++) {
+    bool sorted = list != deletes;
+    size_t bound = sorted ? lower_bound(list, t->stamp) : 0;
+    for (size_t i = bound; i < list->count && !t->needless; i++) {
         ab_tombstone *other = &list->list[i];
         if (other == t || other->needless) {
             continue;
         }
         /* Stamps are unique; should two be equal all the same, the first stays. */
-        bool twin = ab_stamp_compare(other->stamp, t->stamp) == 0 && (list != deletes || i < at);
+        bool twin = ab_stamp_compare(other->stamp, t->stamp) == 0 && (sorted || i < at);
         t->needless = twin || is_later_and_covers(other, t);
     }
-    for (size_t i = 0; i < list->count && !t->needless; i++) {
+    size_t end = sorted ? bound : list->count;
+    for (size_t i = 0; i < end && !t->needless; i++) {
         list->list[i].needless = list->list[i].needless || is_later_and_covers(t, &list->list[i]);
     }
 }

@@ -246,6 +246,8 @@ ab_sum ab_tombstone_hash(const MDB_val *key, const MDB_val *payload);
 
 /* At the start of a flush with up to `most` tombstones. @return AB_OK, AB_ENOMEM */
 int ab_cover_begin(ab_store *store, size_t most);
+/* Makes candidates of those that select the series, by stamp. */
+void ab_cover_choose(ab_store *store, ab_bytes series);
 /* Whether a delete covers the point. */
 bool ab_tombstones_cover(ab_store *store, const ab_pending *point);
 

@@ -10,9 +10,11 @@
 /* Points and columns looked at in one transaction. */
 #define SHARE 50000u
 
+/* One walk over the columns of a measurement, or over all, for all fresh tombstones of a flush: there may be hundreds that
+ * select a series each. */
 typedef struct sweep {
     ab_store *store;
-    const ab_tombstone *tombstone;
+    const ab_selection *bounds; /* where columns begin and end: of the measurement, or all */
     ab_counters counters;
     char column[AB_COLUMN_KEY_MAX];
     size_t size;
@@ -22,7 +24,55 @@ typedef struct sweep {
     bool done;
 } sweep;
 
-/* The cursor's point, if it is one that the tombstone covers. */
+static const ab_tombstone *candidate(const sweep *s, size_t i)
+{
+    return &s->store->merged.list[s->store->candidates[i]];
+}
+
+/* Leaves of the candidates those that are fresh. */
+static void choose(sweep *s)
+{
+    ab_store *store = s->store;
+    size_t kept = 0;
+    ab_cover_choose(store, ab_column_series(s->column, s->size));
+    for (size_t i = 0; i < store->candidate_count; i++) {
+        if (candidate(s, i)->fresh) {
+            store->candidates[kept++] = store->candidates[i];
+        }
+    }
+    store->candidate_count = kept;
+}
+
+/* The first time from `time` on that is selected. @return false: there is none */
+static bool next_time(const sweep *s, int64_t time, int64_t *next)
+{
+    bool found = false;
+    for (size_t i = 0; i < s->store->candidate_count; i++) {
+        const ab_selection *selection = &candidate(s, i)->selection;
+        int64_t from = selection->start > time ? selection->start : time;
+        if (from <= selection->stop && (!found || from < *next)) {
+            *next = from;
+            found = true;
+        }
+    }
+    return found;
+}
+
+static bool is_covered(const sweep *s, int64_t time, ab_stamp stamp)
+{
+    for (size_t i = s->store->candidate_count; i > 0; i--) {
+        const ab_tombstone *t = candidate(s, i - 1);
+        if (ab_stamp_compare(stamp, t->stamp) > 0) {
+            return false;
+        }
+        if (time >= t->selection.start && time <= t->selection.stop) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The cursor's point, if it is one that a tombstone covers. */
 static int take_away(sweep *s, MDB_cursor *cursor, int64_t time, const MDB_val *data, size_t *taken)
 {
     ab_value value;
@@ -30,7 +80,7 @@ static int take_away(sweep *s, MDB_cursor *cursor, int64_t time, const MDB_val *
     if (!ab_point_unpack(data, &value, &stamp)) {
         return MDB_CORRUPTED;
     }
-    if (ab_stamp_compare(stamp, s->tombstone->stamp) > 0) {
+    if (!is_covered(s, time, stamp)) {
         return MDB_SUCCESS;
     }
     int rc = ab_store_count_point(s->store, ab_column_hash(s->column, s->size), time, data, false,
@@ -41,21 +91,30 @@ static int take_away(sweep *s, MDB_cursor *cursor, int64_t time, const MDB_val *
     return rc;
 }
 
+/* `bytes`: for the key that is looked for. */
+static int seek(const sweep *s, MDB_cursor *cursor, int64_t time, uint8_t bytes[AB_POINT_KEY_SIZE],
+                MDB_val *key, MDB_val *data)
+{
+    *key = (MDB_val){AB_POINT_KEY_SIZE, bytes};
+    ab_point_key_pack(s->id, time, bytes);
+    return mdb_cursor_get(cursor, key, data, MDB_SET_RANGE);
+}
+
 /* Points of the column from s->time on, until its end or the end of the share. */
 static int sweep_points(sweep *s, MDB_cursor *cursor, size_t *taken)
 {
     uint8_t bytes[AB_POINT_KEY_SIZE];
-    MDB_val key = {sizeof bytes, bytes};
+    MDB_val key;
     MDB_val data;
-    ab_point_key_pack(s->id, s->time, bytes);
-    int rc = mdb_cursor_get(cursor, &key, &data, MDB_SET_RANGE);
+    int rc = seek(s, cursor, s->time, bytes, &key, &data);
     while (rc == MDB_SUCCESS) {
         uint32_t id = 0;
         int64_t time = 0;
+        int64_t next = 0;
         if (!ab_point_key_unpack(&key, &id, &time)) {
             return MDB_CORRUPTED;
         }
-        if (id != s->id || time > s->tombstone->selection.stop) {
+        if (id != s->id || !next_time(s, time, &next)) {
             s->id = 0;
             return MDB_SUCCESS;
         }
@@ -64,6 +123,10 @@ static int sweep_points(sweep *s, MDB_cursor *cursor, size_t *taken)
             return MDB_SUCCESS;
         }
         s->share--;
+        if (next > time) {
+            rc = seek(s, cursor, next, bytes, &key, &data);
+            continue;
+        }
         rc = take_away(s, cursor, time, &data, taken);
         rc = rc == MDB_SUCCESS ? mdb_cursor_get(cursor, &key, &data, MDB_NEXT) : rc;
     }
@@ -104,19 +167,21 @@ static int sweep_share(sweep *s, MDB_txn *txn)
         if (s->id == 0) {
             rc = ab_trie_next(&trie, s->column, &s->size, &s->id);
             if (rc == MDB_NOTFOUND ||
-                (rc == MDB_SUCCESS && ab_selection_is_before(&s->tombstone->selection, s->column, s->size))) {
+                (rc == MDB_SUCCESS && ab_selection_is_before(s->bounds, s->column, s->size))) {
                 s->done = true;
                 return MDB_SUCCESS;
             }
-            s->time = s->tombstone->selection.start;
+            if (rc != MDB_SUCCESS) {
+                return rc;
+            }
             s->share--;
-            ab_bytes series = ab_column_series(s->column, s->size);
-            if (rc == MDB_SUCCESS && !ab_selection_has_series(&s->tombstone->selection, series)) {
+            choose(s);
+            if (!next_time(s, INT64_MIN, &s->time)) {
                 s->id = 0;
                 continue;
             }
         }
-        rc = rc == MDB_SUCCESS ? sweep_column(s, txn) : rc;
+        rc = sweep_column(s, txn);
     }
     return rc;
 }
@@ -148,6 +213,37 @@ static int sweep_once(sweep *s)
     return rc;
 }
 
+static int sweep_all(sweep *s, ab_store *store, const ab_selection *bounds)
+{
+    int rc = MDB_SUCCESS;
+    *s = (sweep){.store = store, .bounds = bounds};
+    s->size = ab_selection_begin(bounds, s->column);
+    while (rc == MDB_SUCCESS && !s->done) {
+        rc = sweep_once(s);
+    }
+    return rc;
+}
+
+static int compare_measurements(const void *left, const void *right)
+{
+    const ab_selection *const *a = left;
+    const ab_selection *const *b = right;
+    return ab_bytes_compare((*a)->measurement, (*b)->measurement);
+}
+
+/* The selections of fresh tombstones, by measurement: those of any come first. @return how many */
+static size_t gather(const ab_store *store, const ab_selection **fresh)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < store->merged.count; i++) {
+        if (store->merged.list[i].fresh) {
+            fresh[count++] = &store->merged.list[i].selection;
+        }
+    }
+    qsort(fresh, count, sizeof *fresh, compare_measurements);
+    return count;
+}
+
 int ab_store_sweep(ab_store *store)
 {
     int rc = MDB_SUCCESS;
@@ -155,20 +251,20 @@ int ab_store_sweep(ab_store *store)
         return rc;
     }
     sweep *s = malloc(sizeof *s);
-    if (s == NULL) {
+    const ab_selection **fresh = malloc(store->deletes.count * sizeof *fresh);
+    if (s == NULL || fresh == NULL) {
+        free(s);
+        free(fresh);
         return ENOMEM;
     }
-    for (size_t i = 0; i < store->merged.count && rc == MDB_SUCCESS; i++) {
-        const ab_tombstone *t = &store->merged.list[i];
-        if (!t->fresh) {
-            continue;
-        }
-        *s = (sweep){.store = store, .tombstone = t};
-        s->size = ab_selection_begin(&t->selection, s->column);
-        while (rc == MDB_SUCCESS && !s->done) {
-            rc = sweep_once(s);
+    size_t count = gather(store, fresh);
+    size_t walks = count > 0 && fresh[0]->measurement.size == 0 ? 1 : count;
+    for (size_t i = 0; i < walks && rc == MDB_SUCCESS; i++) {
+        if (i == 0 || compare_measurements(&fresh[i - 1], &fresh[i]) != 0) {
+            rc = sweep_all(s, store, fresh[i]);
         }
     }
+    free(fresh);
     free(s);
     return rc;
 }
