@@ -15,6 +15,7 @@ typedef enum ab_planted_fault {
     AB_PLANTED_INDEX_REUSE,   /* the epoch is kept though the tail may be lost */
     AB_PLANTED_NO_CAUSAL,     /* dependency marks are not waited for */
     AB_PLANTED_LOST_RETRY,    /* what was sent and not confirmed is never sent again */
+    AB_PLANTED_FIXED_RETRY,   /* what is not confirmed in a fixed time is sent again, whatever was measured */
     AB_PLANTED_TRIM_BEYOND,   /* one member does not count for trimming */
     AB_PLANTED_WHOLE_BLOCKS, /* what is taken back in the middle of a block is taken back from its beginning */
     AB_PLANTED_NO_CHAIN,     /* a block is logged whatever the hash of the block before it */

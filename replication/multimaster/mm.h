@@ -132,7 +132,11 @@ typedef struct ab_mm_sync {
     uint64_t once;     /* a single block that was asked for, by its first index; 0: none */
     uint64_t once_last;
     uint64_t once_lacks; /* `once` cannot be read here: to be told; 0: no */
-    uint64_t bytes;      /* in flight */
+    uint64_t timed;      /* its confirmation is waited for, to measure; 0: none is */
+    uint64_t timed_at;   /* ... since it was sent */
+    uint64_t
+        again; /* up to here something may be sent for the second time: what confirms it measures nothing */
+    uint64_t bytes; /* in flight */
     uint64_t retry_at;
     uint64_t hold_at; /* outstanding: its end is given up then; else: do not send before */
     uint32_t blocks;  /* in flight */
@@ -153,10 +157,12 @@ typedef struct ab_mm_peer {
     uint8_t position; /* its bit */
     bool active;      /* counts for trimming */
     bool up;
-    bool full;     /* its full HAVE came over this link */
-    bool met;      /* a full HAVE of it came since this core was created */
-    bool owe_full; /* our full HAVE is due */
-    bool ask;      /* ... and shall ask for its again */
+    bool full;           /* its full HAVE came over this link */
+    bool met;            /* a full HAVE of it came since this core was created */
+    bool owe_full;       /* our full HAVE is due */
+    bool ask;            /* ... and shall ask for its again */
+    uint16_t rtt;        /* from sending to its confirmation: eighths of ms, smoothed; 0: not measured yet */
+    uint16_t rtt_varies; /* quarters of ms, smoothed */
     uint64_t heard;
     uint64_t
         word_at; /* send our full HAVE again unless theirs has come (AB_NEVER); once it has: tell it what is over

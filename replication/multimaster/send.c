@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define RTT_MAX_MS 8191 /* that eighths of it fit */
+
 ab_mm_sync *ab_mm_sync_of(const ab_mm_peer *peer, const ab_mm_stream *stream)
 {
     for (uint32_t i = 0; i < peer->sync_count; i++) {
@@ -18,6 +20,32 @@ ab_mm_sync *ab_mm_sync_of(const ab_mm_peer *peer, const ab_mm_stream *stream)
         }
     }
     return NULL;
+}
+
+/* How long a confirmation may take before what was sent is sent again: what the last ones took, and how much they vary
+ * (RFC 6298). A line with a long queue before it confirms late; sent again, everything would stand in that queue twice. */
+static uint32_t patience(const ab_mm *mm, const ab_mm_peer *peer)
+{
+    uint32_t wait =
+        peer->rtt / 8u + (peer->rtt_varies > 0 ? peer->rtt_varies : 1u); /* 4 times, in quarters */
+    if (peer->rtt == 0 || wait < mm->retry_min_ms || ab_planted(AB_PLANTED_FIXED_RETRY)) {
+        return mm->retry_min_ms;
+    }
+    return wait < mm->retry_max_ms ? wait : mm->retry_max_ms;
+}
+
+static void measured(ab_mm_peer *peer, uint64_t ns)
+{
+    int64_t ms = ns < AB_MM_MS ? 1 : ns / AB_MM_MS > RTT_MAX_MS ? RTT_MAX_MS : (int64_t)(ns / AB_MM_MS);
+    if (peer->rtt == 0) {
+        peer->rtt = (uint16_t)(ms * 8);
+        peer->rtt_varies = (uint16_t)(ms * 2);
+        return;
+    }
+    int64_t off = ms - peer->rtt / 8;
+    int64_t varies = peer->rtt_varies + (off < 0 ? -off : off) - peer->rtt_varies / 4;
+    peer->rtt = (uint16_t)(peer->rtt + off);
+    peer->rtt_varies = (uint16_t)(varies < UINT16_MAX ? varies : UINT16_MAX);
 }
 
 static int add_sync(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream, uint64_t mark, ab_mm_sync **added)
@@ -33,7 +61,7 @@ static int add_sync(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream, uint64_t 
                            .next = mark + 1,
                            .limit = AB_NEVER,
                            .retry_at = AB_NEVER,
-                           .wait_ms = mm->retry_min_ms};
+                           .wait_ms = patience(mm, peer)};
     return AB_OK;
 }
 
@@ -59,6 +87,8 @@ void ab_mm_sync_drop(ab_mm_peer *peer, const ab_mm_stream *stream)
 /* Sends again from the confirmed mark, or `from` if that is beyond it. */
 static void rewind_to(ab_mm_sync *sync, uint64_t from)
 {
+    sync->again = sync->next - 1 > sync->again ? sync->next - 1 : sync->again;
+    sync->timed = 0;
     sync->next = from > sync->mark ? from : sync->mark + 1;
     sync->bytes = 0;
     sync->blocks = 0;
@@ -66,10 +96,10 @@ static void rewind_to(ab_mm_sync *sync, uint64_t from)
     sync->retry_at = AB_NEVER;
 }
 
-static void calm(const ab_mm *mm, ab_mm_sync *sync)
+static void calm(const ab_mm *mm, const ab_mm_peer *peer, ab_mm_sync *sync)
 {
     sync->retries = 0;
-    sync->wait_ms = mm->retry_min_ms;
+    sync->wait_ms = patience(mm, peer);
 }
 
 /* In flight is known in sum only: what a confirmation frees is its share by indexes. It is exact when all is
@@ -102,8 +132,8 @@ void ab_mm_confirmed(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream, uint64_t
         sync->code = AB_OK;
         sync->told = false;
         sync->expected = 0;
-        calm(mm, sync);
         rewind_to(sync, upto + 1);
+        calm(mm, peer, sync);
         return;
     }
     if (upto <= sync->mark) {
@@ -120,7 +150,15 @@ void ab_mm_confirmed(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream, uint64_t
         sync->stale = sync->outstanding && !sync->once_out;
         sync->next = upto + 1;
     }
-    calm(mm, sync);
+    sync->retries = 0;
+    if (sync->timed != 0 && upto >= sync->timed) {
+        measured(peer, now - sync->timed_at);
+        sync->timed = 0;
+    }
+    if (upto >
+        sync->again) { /* else it may confirm what was sent first, and the wait stays as long as it has become */
+        calm(mm, peer, sync);
+    }
     sync->busy_ms = 0;
     sync->hold_at = sync->outstanding ? sync->hold_at : 0;
     sync->retry_at = sync->next > upto + 1 ? now + ab_mm_jitter(mm, sync->wait_ms) : AB_NEVER;
@@ -131,8 +169,8 @@ void ab_mm_sync_alive(ab_mm *mm, ab_mm_peer *peer, uint64_t now)
 {
     for (uint32_t i = 0; i < peer->sync_count; i++) {
         ab_mm_sync *sync = &peer->syncs[i];
-        uint64_t soon = now + ab_mm_jitter(mm, mm->retry_min_ms);
-        sync->wait_ms = mm->retry_min_ms;
+        sync->wait_ms = patience(mm, peer);
+        uint64_t soon = now + ab_mm_jitter(mm, sync->wait_ms);
         if (sync->retry_at != AB_NEVER && sync->retry_at > soon) {
             sync->retry_at = soon;
         }
@@ -238,6 +276,10 @@ void ab_mm_sent(ab_mm *mm, ab_mm_peer *peer, const ab_event *event, uint64_t now
         return;
     }
     if (event->blocks_sent > 0 && event->mark.index >= sync->next) {
+        if (sync->timed == 0 && sync->next > sync->again) {
+            sync->timed = event->mark.index;
+            sync->timed_at = now;
+        }
         sync->next = event->mark.index + 1;
         sync->bytes += event->bytes_sent;
         sync->blocks += event->blocks_sent;

@@ -4,6 +4,7 @@ ab_test(NAME test_core_values SOURCES test_core_values.c LIBS ${core_libs} LABEL
 ab_test(NAME test_core_message SOURCES test_core_message.c LIBS ${core_libs} LABELS unit)
 ab_test(NAME test_core_multimaster SOURCES test_core_multimaster.c member_fixture.c core_fixture.c LIBS ${core_libs} LABELS unit)
 ab_test(NAME test_core_receive SOURCES test_core_receive.c member_fixture.c core_fixture.c LIBS ${core_libs} LABELS unit)
+ab_test(NAME test_core_retry SOURCES test_core_retry.c core_fixture.c LIBS ${core_libs} LABELS unit)
 ab_test(NAME test_core_rewind SOURCES test_core_rewind.c rewind_fixture.c core_fixture.c LIBS ${core_libs} LABELS unit)
 ab_test(NAME test_core_rewind_member SOURCES test_core_rewind_member.c rewind_fixture.c core_fixture.c LIBS ${core_libs} LABELS unit)
 ab_test(NAME test_core_damage SOURCES test_core_damage.c member_fixture.c core_fixture.c LIBS ${core_libs} LABELS unit)
