@@ -102,15 +102,35 @@ int ab_commit_replace_block(ab_commit *c, const ab_wal_op *op)
     return ab_commit_block_write(c, &h, op->data);
 }
 
-/* Only where a block ends, and only in the history that the caller knows. */
+/* What the block behind a place says of the one before it; `known` only if it is sound. It begins there, or the place is
+ * in the middle of a block. */
+static before_it look_behind(ab_commit *c, const ab_wal_op *op, const ab_wal_record *record)
+{
+    ab_neighbours n = {.first = 0};
+    ab_block_header header;
+    bool known = ab_commit_look(c, op->group, op->stream, op->index + 1, record->last, &n) == AB_OK &&
+                 ab_block_check(n.value.mv_data, n.value.mv_size, &header) == AB_OK &&
+                 header.first == op->index + 1;
+    return known ? (before_it){true, op->index, header.prev_hash, 0} : (before_it){.known = false};
+}
+
+/* Only where a block ends, and only in the history that the caller knows. Where that block is damaged the one behind it,
+ * about to go, is the witness. Where both are the caller is believed: the fork is what it and a peer found equal, or what the
+ * stream's origin says. No second history comes of it even if that is wrong: what follows must continue the chain from that hash,
+ * a repair must have it and fit the block before it, and until then the damaged block is neither sent nor applied. */
 static bool may_rewind(ab_commit *c, const ab_wal_op *op, const ab_wal_record *record, uint64_t *hlc)
 {
     ab_block_header h = {.node = op->stream.node, .epoch = op->stream.epoch, .group = op->group};
     h.first = op->index + 1;
     before_it before = look_before(c, &h, record);
     *hlc = before.known ? before.hlc : 0;
-    return op->index <= record->base ? op->index < record->base || op->hash == record->base_hash
-                                     : !before.known || (before.last == op->index && before.hash == op->hash);
+    if (op->index <= record->base) {
+        return op->index < record->base || op->hash == record->base_hash;
+    }
+    if (!before.known) {
+        before = look_behind(c, op, record);
+    }
+    return !before.known || (before.last == op->index && before.hash == op->hash);
 }
 
 int ab_commit_rewind(ab_commit *c, const ab_wal_op *op)

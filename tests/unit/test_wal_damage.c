@@ -86,6 +86,50 @@ START_TEST(damage_is_told_and_repaired)
 }
 END_TEST
 
+static int rewind_to(uint64_t index, uint64_t hash)
+{
+    ab_wal_op op = {.type = AB_WAL_REWIND, .group = 1, .stream = s1, .index = index, .hash = hash};
+    return ab_wal_commit(wal, &op, 1, NULL);
+}
+
+/* Back to a block that cannot be read: the one behind it knows its hash. */
+START_TEST(damage_at_the_fork)
+{
+    for (int i = 0; i < 5; i++) {
+        ck_assert_int_eq(wt_append(wal, 1, s1, 10, 400), AB_OK);
+    }
+    uint64_t hash = hash_at(1, s1, 30);
+    uint64_t prev = damage_ten(21);
+    ck_assert_int_eq(rewind_to(30, hash + 1), AB_EINVAL);
+    ck_assert_int_eq(rewind_to(30, prev), AB_EINVAL);
+    ck_assert_int_eq(rewind_to(30, hash), AB_OK);
+    ck_assert_int_eq(replace(21, 10, 400, prev), AB_OK);
+    ck_assert_int_eq(wt_append(wal, 1, s1, 10, 300), AB_OK); /* 31 to 40, anew */
+    ck_assert_int_eq(wt_verify(wal), 0);
+}
+END_TEST
+
+/* Nobody here knows: a wrong hash makes no second history of the blocks that are there. */
+START_TEST(damage_on_both_sides_of_the_fork)
+{
+    ab_block_header header;
+    for (int i = 0; i < 5; i++) {
+        ck_assert_int_eq(wt_append(wal, 1, s1, 10, 400), AB_OK);
+    }
+    uint64_t hash = hash_at(1, s1, 30);
+    (void)damage_ten(31);
+    uint64_t prev = damage_ten(21);
+    ck_assert_int_eq(rewind_to(30, hash + 1), AB_OK);
+    ck_assert_int_eq(read_at(1, s1, 25, &header), AB_ECORRUPT);
+    ck_assert_int_eq(replace(21, 10, 400, prev),
+                     AB_EINVAL); /* its hash is not what the stream goes on from */
+    uint8_t *next = wt_block(1, s1, 31, 10, 400, hash, &header);
+    ab_wal_op op = {.type = AB_WAL_PUT_BLOCK, .data = {next, ab_block_size(&header)}};
+    ck_assert_int_eq(ab_wal_commit(wal, &op, 1, NULL), AB_EINVAL);
+    free(next);
+}
+END_TEST
+
 /* A damaged key: the block is where nobody looks for it. */
 START_TEST(missing_block_is_told_and_put_back)
 {
@@ -210,6 +254,8 @@ int main(void)
     Suite *suite = suite_create("wal_damage");
     TCase *tcase = wal_case(suite, "wal_damage");
     tcase_add_loop_test(tcase, damage_is_told_and_repaired, 0, 3);
+    tcase_add_test(tcase, damage_at_the_fork);
+    tcase_add_test(tcase, damage_on_both_sides_of_the_fork);
     tcase_add_loop_test(tcase, missing_block_is_told_and_put_back, 0, 3);
     tcase_add_test(tcase, damage_does_not_wedge_trimming);
     tcase_add_test(tcase, damaged_page_header_is_mended);
