@@ -115,8 +115,8 @@ typedef struct ab_core_init {
     ab_apply_order apply_order;
     uint32_t window_blocks; /**< blocks in flight per peer and stream */
     uint64_t window_bytes;  /**< bytes in flight per peer and stream */
-    uint32_t retry_min_ms;  /**< first wait for a confirmation before sending again */
-    uint32_t retry_max_ms;  /**< the wait doubles up to this */
+    uint32_t retry_min_ms;  /**< least wait for a confirmation before sending again */
+    uint32_t retry_max_ms;  /**< the most; the wait follows what is measured, and doubles */
     uint32_t gossip_ms;     /**< least time between two frontier messages to one peer while things change */
 } ab_core_init;
 
