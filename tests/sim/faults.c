@@ -42,6 +42,21 @@ static uint64_t draw(rng *r, uint64_t low, uint64_t high)
     return rng_range(r, low, high);
 }
 
+/* Lines that carry less than is written, and lose nothing: what stands in their queues must not be sent twice. */
+static void draw_narrow(knobs *k, rng *r)
+{
+    k->drop = k->duplicate = 0;
+    k->interval = false;
+    k->duration = 4000 * MS;
+    k->block_ns = draw(r, 8, 12) * MS;
+    k->writes_gap = draw(r, 3, 8) * MS;
+    k->window_blocks = (uint32_t)draw(r, 16, 32); /* less than retry_max, both ways */
+    k->window_bytes = 1 << 20;
+    k->queue_packets = 10000;
+    k->fault_gap = draw(r, 300, 600) * MS;
+    k->allowed = 1u << K_DISK_SLOW | 1u << K_SM_SLOW;
+}
+
 void faults_draw(knobs *k, rng *r)
 {
     uint64_t size = rng_below(r, 100);
@@ -79,6 +94,9 @@ void faults_draw(knobs *k, rng *r)
     k->window_bytes = draw(r, 200, 20000);
     k->queue_packets = (uint32_t)draw(r, 4, 64);
     k->max_skew_ms = (uint32_t)draw(r, 500, 60000);
+    if (!k->standalone && rng_chance(r, 30)) {
+        draw_narrow(k, r);
+    }
 }
 
 static void heal_after(world *w, uint32_t node, uint32_t peer, kind k, uint64_t low_ms, uint64_t high_ms)

@@ -33,9 +33,18 @@ static uint64_t delay_of(world *w, const sim_link *link)
     return delay;
 }
 
-static void post(sim_node *from, uint32_t to, const sim_link *link, sim_block *block, ab_bytes bytes)
+/* In turn, at the speed of the line. */
+static uint64_t queue_of(world *w, sim_link *link, unsigned end, const sim_block *block)
+{
+    uint64_t begin = link->free_at[end] > w->now ? link->free_at[end] : w->now;
+    link->free_at[end] = begin + (block != NULL ? w->k.block_ns : 0);
+    return link->free_at[end] - w->now + w->k.delay_min;
+}
+
+static void post(sim_node *from, uint32_t to, sim_link *link, sim_block *block, ab_bytes bytes)
 {
     world *w = from->w;
+    bool narrow = w->faults && w->k.block_ns > 0;
     packet *p = malloc(sizeof *p + bytes.size);
     p->from = from->position;
     p->to = to;
@@ -46,7 +55,7 @@ static void post(sim_node *from, uint32_t to, const sim_link *link, sim_block *b
         memcpy(p->bytes, bytes.data, bytes.size);
     }
     schedule(
-        w, delay_of(w, link),
+        w, narrow ? queue_of(w, link, end_of(from->position, to), block) : delay_of(w, link),
         (sim_event){
             .kind = E_PACKET, .node = to, .peer = from->position, .generation = UINT64_MAX, .packet = p});
 }

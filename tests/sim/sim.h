@@ -296,6 +296,7 @@ typedef struct sim_link {
     bool connecting;
     bool slow;
     uint32_t queued[2];
+    uint64_t free_at[2]; /* narrow: what that end sends goes not before */
 } sim_link;
 
 /* Knobs of a run, drawn from the seed */
@@ -320,6 +321,7 @@ typedef struct knobs {
     uint64_t window_bytes;
     uint32_t queue_packets;
     uint32_t max_skew_ms;
+    uint64_t block_ns; /* what a block takes on a link, one after the other; 0: they go side by side */
 } knobs;
 
 typedef struct sim_event sim_event;
