@@ -89,14 +89,31 @@ void ab_announce_logged(ab_node *node, ab_batch *batch, bool committed)
     }
 }
 
-/* Whether a block before it in its stream was refused in this batch: then that is the news, not this one. */
-static bool follows_refused(const ab_batch *batch, const ab_block_header *header)
+/* The refusal of a block that stands before `block` in its stream; NULL: none. */
+static const ab_refused *refused_before(const ab_batch *batch, const ab_batch_block *block)
 {
-    const ab_refused *refused = batch->refused_head;
-    while (refused != NULL && !same_stream(&refused->block.header, header)) {
+    const ab_refused *refused = block->repair ? NULL : batch->refused_head;
+    while (refused != NULL &&
+           (refused->block.repair || !same_stream(&refused->block.header, &block->header) ||
+            refused->block.header.first >= block->header.first)) {
         refused = refused->next;
     }
-    return refused != NULL;
+    return refused;
+}
+
+/* Block `i` of `from` goes to the refused ones of `batch`. */
+static void move_refused(ab_node *node, ab_batch *from, size_t i, ab_batch *batch, int code)
+{
+    ab_batch_block *block = &from->blocks[i];
+    atomic_fetch_add(&node->counters.refused_blocks, 1);
+    ab_refused *refused = ab_alloc_patiently(node, sizeof *refused);
+    *refused = (ab_refused){.block = *block, .code = code, .announced = i < from->announced};
+    *(batch->refused_tail != NULL ? &batch->refused_tail->next : &batch->refused_head) = refused;
+    batch->refused_tail = refused;
+    from->bytes -= block->buf->size;
+    memmove(block, block + 1, (from->block_count - i - 1) * sizeof *block);
+    from->block_count--;
+    from->announced -= from->announced > i;
 }
 
 /* A block that the log will not take. What follows it in its stream will not fit either: only that stream stops. */
@@ -109,20 +126,26 @@ static void drop_block(ab_node *node, ab_batch *batch, const ab_wal_op *op, int 
     if (i == batch->block_count) {
         return;
     }
-    ab_batch_block *block = &batch->blocks[i];
-    bool follows = follows_refused(batch, &block->header);
+    const ab_batch_block *block = &batch->blocks[i];
+    bool follows = refused_before(batch, block) != NULL; /* then that is the news, not this one */
     ab_node_log(node, follows ? AB_LOG_DEBUG : AB_LOG_ERROR,
                 "group %s: the log refused block %llu-%llu of stream %u.%u: %s", block->group->name,
                 (unsigned long long)block->header.first, (unsigned long long)block->header.last,
                 block->header.node, block->header.epoch, why);
-    atomic_fetch_add(&node->counters.refused_blocks, 1);
-    ab_refused *refused = ab_alloc_patiently(node, sizeof *refused);
-    *refused = (ab_refused){.block = *block, .code = code, .announced = i < batch->announced};
-    *(batch->refused_tail != NULL ? &batch->refused_tail->next : &batch->refused_head) = refused;
-    batch->refused_tail = refused;
-    memmove(block, block + 1, (batch->block_count - i - 1) * sizeof *block);
-    batch->block_count--;
-    batch->announced -= batch->announced > i;
+    move_refused(node, batch, i, batch, code);
+}
+
+void ab_batch_refuse_followers(ab_node *node, ab_batch *batch, ab_batch *next)
+{
+    size_t i = 0;
+    while (batch->refused_head != NULL && i < next->block_count) {
+        const ab_refused *before = refused_before(batch, &next->blocks[i]);
+        if (before != NULL) {
+            move_refused(node, next, i, batch, before->code);
+        } else {
+            i++;
+        }
+    }
 }
 
 /* A refused local block: its writers are told. A core that does not know the event would write on in the stream. */

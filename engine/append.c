@@ -338,15 +338,33 @@ int ab_write_wait(ab_group *group, const ab_bytes *payloads, size_t count, const
     return code;
 }
 
-ab_open_block *ab_append_take(ab_group *group)
+/* The block that comes next in the stream leaves the queue; NULL if there is none. Holds the append lock. */
+static ab_open_block *take_oldest(ab_group *group)
 {
-    pthread_mutex_lock(&group->append_lock);
-    if (group->open != NULL) {
-        close_open_block(group);
+    ab_open_block *block = group->closed_head;
+    if (block == NULL) {
+        block = group->open;
+        group->open = NULL;
+        return block;
     }
-    ab_open_block *blocks = group->closed_head;
-    group->closed_head = group->closed_tail = NULL;
-    group->dirty = false;
+    group->closed_head = block->next;
+    group->closed_tail = block->next != NULL ? group->closed_tail : NULL;
+    block->next = NULL;
+    return block;
+}
+
+ab_open_block *ab_append_take(ab_group *group, uint64_t bytes, bool *more)
+{
+    ab_open_block *blocks = NULL, **end = &blocks;
+    pthread_mutex_lock(&group->append_lock);
+    const ab_open_block *oldest = group->closed_head != NULL ? group->closed_head : group->open;
+    for (uint64_t taken = 0; oldest != NULL && (taken == 0 || taken + oldest->buf->size <= bytes);) {
+        taken += oldest->buf->size;
+        *end = take_oldest(group);
+        end = &(*end)->next;
+        oldest = group->closed_head != NULL ? group->closed_head : group->open;
+    }
+    *more = group->dirty = oldest != NULL;
     pthread_mutex_unlock(&group->append_lock);
     return blocks;
 }
@@ -497,7 +515,8 @@ void ab_append_leave(ab_group *group)
 
 void ab_append_abandon(ab_group *group, int queued_code, int sealed_code)
 {
-    ab_open_block *queued = ab_append_take(group);
+    bool more = false;
+    ab_open_block *queued = ab_append_take(group, UINT64_MAX, &more);
     pthread_mutex_lock(&group->append_lock);
     ab_open_block *waiting = group->waiting_head;
     group->waiting_head = group->waiting_tail = NULL;

@@ -193,6 +193,27 @@ struct ab_group {
     ab_group_peer peers[]; /* other members */
 };
 
+/** Groups with blocks to be logged; holds a reference to each. */
+typedef struct ab_dirty_list {
+    ab_group *head, *tail;
+} ab_dirty_list;
+
+/** Who commits beside the log thread, under interval durability. Under the log thread's lock, but for the batch. */
+typedef struct ab_committer {
+    pthread_t thread;
+    bool started;
+    bool stop;
+    pthread_cond_t wake;
+    enum {
+        AB_COMMITTER_IDLE,
+        AB_COMMITTER_BUSY,
+        AB_COMMITTER_DONE
+    } state;                /* DONE: the log thread has to see to it */
+    struct ab_batch *batch; /* its own while it is busy; else empty, or done: the log thread's */
+    uint64_t flush;         /* the last request to commit everything that is met with it */
+    int code;
+} ab_committer;
+
 /** The log thread. */
 typedef struct ab_wal_thread {
     pthread_t thread;
@@ -202,16 +223,18 @@ typedef struct ab_wal_thread {
     bool sleeping;
     uint64_t until; /* how long it sleeps, unless it is woken */
     bool stop;
-    ab_group *dirty_head, *dirty_tail;
+    ab_dirty_list dirty;
     ab_group *trims_head;
     ab_incoming *incoming_head, *incoming_tail;
     uint64_t incoming_bytes;
     size_t incoming_count;
     bool incoming_urgent;  /* what came in must not wait for more */
     uint64_t committed_at; /* monotonic ns at which the last commit ended */
+    pthread_cond_t retry;  /* to give up at once */
     bool give_up;          /* stop trying to commit: the node closes */
     bool lost_announced;   /* gave up on blocks that had been announced: the next start must know */
     uint64_t flush;        /* number of the last request to commit everything */
+    uint64_t flush_taken;  /* number of the last one of which everything is in a batch, or was */
     uint64_t flushed;      /* number of the last one that was carried out */
     int flush_code;
     pthread_cond_t flush_done;
@@ -225,7 +248,10 @@ typedef struct ab_wal_thread {
 
     /* whoever has the turn; its counts and times may be read under the lock while nobody has it */
     struct ab_batch *batch;
+    bool due;            /* there is a reason to commit what it has, beside blocks */
     uint64_t commit_due; /* interval durability: when what the batch has must be committed */
+
+    ab_committer committer;
 } ab_wal_thread;
 
 /** A line on its way to the user's log callback. */
@@ -347,7 +373,8 @@ int ab_group_step_locked(ab_group *group,
 int ab_group_receive(ab_group *group, uint32_t peer, ab_incoming *incoming);
 
 /* append.c */
-ab_open_block *ab_append_take(ab_group *group); /* all open and closed blocks, oldest first; clears dirty */
+/* The oldest blocks, up to `bytes`, but one at least. Unless there are `more`, the group is not dirty any longer. */
+ab_open_block *ab_append_take(ab_group *group, uint64_t bytes, bool *more);
 void ab_append_logged(ab_group *group, uint64_t bytes, uint64_t entries); /* makes room */
 void ab_append_merge_hlc(ab_group *group, uint64_t hlc);
 void ab_append_wait(ab_group *group,

@@ -3,9 +3,14 @@
  * to commit everything. Any thread; all under the log thread's lock, held for a constant time. */
 #include "engine/wal_queue.h"
 
+#include "engine/batch.h"
+
 #include <stdlib.h>
 #include <string.h>
 
+/* Shares of the memory budget: beyond the one nothing more is read from the peers, until it has come down to the other. */
+#define PAUSE_SHARE 4u
+#define RESUME_SHARE 8u
 #define RECEIVED_BYTES (64u << 10) /* enough for a commit */
 /* So much small state is worth a commit: what waits costs memory, and with thousands of groups being opened it would lie
  * between theirs and leave holes. */
@@ -20,18 +25,29 @@ void ab_wal_wake(ab_wal_thread *self)
     }
 }
 
+void ab_dirty_add(ab_dirty_list *list, ab_group *group)
+{
+    group->dirty_next = NULL;
+    *(list->tail != NULL ? &list->tail->dirty_next : &list->head) = group;
+    list->tail = group;
+}
+
+ab_group *ab_dirty_pop(ab_dirty_list *list)
+{
+    ab_group *group = list->head;
+    if (group != NULL) {
+        list->head = group->dirty_next;
+        list->tail = list->head != NULL ? list->tail : NULL;
+    }
+    return group;
+}
+
 bool ab_wal_thread_dirty(ab_group *group, bool waits)
 {
     ab_wal_thread *self = &group->node->log;
     ab_group_ref(group);
     pthread_mutex_lock(&self->lock);
-    group->dirty_next = NULL;
-    if (self->dirty_tail != NULL) {
-        self->dirty_tail->dirty_next = group;
-    } else {
-        self->dirty_head = group;
-    }
-    self->dirty_tail = group;
+    ab_dirty_add(&self->dirty, group);
     bool turn = waits && self->sleeping && group->node->config.durability == AB_DURABILITY_SYNC;
     if (turn) {
         self->sleeping = false;
@@ -58,7 +74,7 @@ void ab_wal_thread_incoming(ab_incoming *incoming)
     }
     self->incoming_tail = incoming;
     self->incoming_bytes += incoming->buf->size;
-    bool pause = !self->paused && self->incoming_bytes > node->config.memory_budget / 4;
+    bool pause = !self->paused && self->incoming_bytes > node->config.memory_budget / PAUSE_SHARE;
     self->incoming_count++;
     bool urgent = !incoming->patient || pause || self->incoming_bytes >= RECEIVED_BYTES;
     self->incoming_urgent = urgent || (self->incoming_urgent && !first);
@@ -70,6 +86,45 @@ void ab_wal_thread_incoming(ab_incoming *incoming)
         ab_wal_wake(self);
     }
     pthread_mutex_unlock(&self->lock);
+}
+
+/* The oldest of what came in, up to `bytes`, one at least. Holds the lock, the batch has room. */
+static ab_incoming *cut_incoming(ab_wal_thread *self, uint64_t bytes)
+{
+    ab_incoming *first = self->incoming_head, *last = NULL;
+    uint64_t taken = 0;
+    while (self->incoming_head != NULL && (last == NULL || taken + self->incoming_head->buf->size <= bytes)) {
+        last = self->incoming_head;
+        taken += last->buf->size;
+        self->incoming_count--;
+        self->incoming_head = last->next;
+    }
+    self->incoming_bytes -= taken;
+    self->incoming_tail = self->incoming_head != NULL ? self->incoming_tail : NULL;
+    self->incoming_urgent = true; /* what is left had its pause */
+    if (last != NULL) {
+        last->next = NULL;
+    }
+    return first;
+}
+
+ab_incoming *ab_wal_take_incoming(ab_node *node, uint64_t bytes, ab_dirty_list *left)
+{
+    ab_wal_thread *self = &node->log;
+    ab_incoming *taken = NULL;
+    pthread_mutex_lock(&self->lock);
+    for (ab_group *group = ab_dirty_pop(left); group != NULL; group = ab_dirty_pop(left)) {
+        ab_dirty_add(&self->dirty, group);
+    }
+    if (bytes > 0 && ab_batch_reserve(self->batch, self->incoming_count) == AB_OK) {
+        taken = cut_incoming(self, bytes);
+    }
+    if (self->paused && self->incoming_bytes <= node->config.memory_budget / RESUME_SHARE) {
+        self->paused = false;
+        ab_transport_pause(node->transport, false);
+    }
+    pthread_mutex_unlock(&self->lock);
+    return taken;
 }
 
 static void lazy_locked(ab_wal_thread *self, uint64_t delay)
@@ -149,6 +204,13 @@ void ab_wal_thread_trim(ab_group *group)
     self->trims_head = group;
     lazy_locked(self, AB_WAL_LAZY_NS);
     pthread_mutex_unlock(&self->lock);
+}
+
+void ab_wal_take_trimming(ab_wal_thread *self, ab_batch *batch)
+{
+    while (self->trims_head != NULL && ab_batch_add_trimming(batch, self->trims_head) == AB_OK) {
+        self->trims_head = self->trims_head->trims_next;
+    }
 }
 
 void ab_incoming_free(ab_incoming *incoming)

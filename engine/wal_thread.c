@@ -7,19 +7,31 @@
  * has it is alone with the batch and the log. A round that fails is left to the thread, which can wait. */
 #include "engine/announce.h"
 #include "engine/batch.h"
+#include "engine/committer.h"
 #include "engine/wal_queue.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define NS_PER_MS 1000000ull
-/* Interval durability commits early beyond this: bounds memory, and is past the measured best size of a commit. */
-#define INTERVAL_BYTES (4ull << 20)
+/* A commit takes no more new blocks than this, the rest comes with the next. It is far past the size at which a commit is
+ * cheapest, but a disk that is slow to flush wants large ones: below it, what is outstanding sets the size. */
+#define COMMIT_BYTES (4ull << 20)
+/* Interval durability commits early for this: writers run ahead of the peers by what is announced and not committed. */
+#define INTERVAL_BYTES (2ull << 20)
 /* Received blocks that nobody waits for let a commit gather more of them, this long after the one before: a commit for each
  * would take the disk and the processor away from the writes that somebody does wait for. After a silence, at once. */
 #define RECEIVED_NS (2 * NS_PER_MS)
-#define RETRY_MIN_NS (20 * NS_PER_MS)
-#define RETRY_MAX_NS (1000 * NS_PER_MS)
+
+/* What one round works on. */
+typedef struct gathered {
+    ab_dirty_list dirty;
+    uint64_t received; /* bytes that wait, from the peers */
+    bool all;          /* everything that waits is to be committed */
+    bool busy;         /* the committer is at work */
+    bool done;         /* it has finished */
+    bool stop;
+} gathered;
 
 /* Gives a taken block its place: stream, index, hash of the one before, dependency marks. */
 static int seal(ab_group *group, ab_open_block *open, ab_batch_block *block)
@@ -70,35 +82,54 @@ static void refuse_block(ab_group *group, ab_open_block *open, int code)
     ab_completions_push(group->node, &open->done);
 }
 
-static void take_local(ab_batch *batch, ab_group *group)
+static void take_block(ab_batch *batch, ab_group *group, ab_open_block *open)
 {
-    ab_open_block *open = ab_append_take(group);
-    while (open != NULL) {
-        ab_open_block *next = open->next;
-        ab_batch_block block = {.group = group, .local = true, .opened_ns = open->opened_ns};
-        int code = ab_batch_add(batch, &(ab_batch_block){.group = group, .buf = open->buf});
-        if (code == AB_OK) {
-            code = seal(group, open, &block);
-            if (code != AB_OK) {
-                batch->block_count--;
-                batch->bytes -= open->buf->size;
-            }
-        }
-        if (code != AB_OK) {
-            refuse_block(group, open, code);
-        } else {
-            block.buf = open->buf;
-            open->buf = NULL;
-            ab_group_ref(group);
-            batch->blocks[batch->block_count - 1] = block;
-            ab_append_wait(group, open);
-        }
-        open = next;
+    ab_batch_block block = {.group = group, .local = true, .opened_ns = open->opened_ns};
+    int code = ab_batch_reserve(batch, 1);
+    if (code == AB_OK) {
+        code = seal(group, open, &block);
     }
-    ab_group_unref(group); /* of the dirty list */
+    if (code != AB_OK) {
+        refuse_block(group, open, code);
+        return;
+    }
+    block.buf = open->buf;
+    open->buf = NULL;
+    ab_group_ref(group);
+    (void)ab_batch_add(batch, &block);
+    ab_append_wait(group, open);
 }
 
-/* The room was reserved when the blocks were gathered. */
+/* Blocks written here, until the batch has `most` bytes: of one group after the other. @return groups that have more */
+static ab_dirty_list take_local(ab_batch *batch, ab_dirty_list *dirty, uint64_t most)
+{
+    ab_dirty_list again = {NULL, NULL};
+    while (batch->bytes < most) {
+        ab_group *group = ab_dirty_pop(dirty);
+        if (group == NULL) {
+            break;
+        }
+        bool more = false;
+        ab_open_block *open = ab_append_take(group, most - batch->bytes, &more);
+        while (open != NULL) {
+            ab_open_block *next = open->next;
+            take_block(batch, group, open);
+            open = next;
+        }
+        if (more) {
+            ab_dirty_add(&again, group);
+        } else {
+            ab_group_unref(group); /* of the dirty list */
+        }
+    }
+    ab_dirty_list left = *dirty; /* those that had no turn come first next time */
+    for (ab_group *group = ab_dirty_pop(&again); group != NULL; group = ab_dirty_pop(&again)) {
+        ab_dirty_add(&left, group);
+    }
+    return left;
+}
+
+/* Their room was reserved when they were taken. */
 static void take_incoming(ab_batch *batch, ab_incoming *incoming)
 {
     while (incoming != NULL) {
@@ -111,6 +142,30 @@ static void take_incoming(ab_batch *batch, ab_incoming *incoming)
         free(incoming);
         incoming = next;
     }
+}
+
+static uint64_t queued_bytes(const ab_dirty_list *dirty)
+{
+    uint64_t bytes = 0;
+    for (ab_group *group = dirty->head; group != NULL; group = group->dirty_next) {
+        pthread_mutex_lock(&group->append_lock);
+        bytes += group->queued_bytes;
+        pthread_mutex_unlock(&group->append_lock);
+    }
+    return bytes;
+}
+
+/* Fills the batch up to `most` bytes, with what was written here and what came from the peers as much of each as waits of it:
+ * who lags behind catches up. One block of both goes in however large it is, so that nothing starves. */
+static void take_blocks(ab_node *node, gathered *work, uint64_t most)
+{
+    ab_batch *batch = node->log.batch;
+    uint64_t room = most > batch->bytes ? most - batch->bytes : 0;
+    uint64_t own = work->received > 0 ? queued_bytes(&work->dirty) : 0;
+    uint64_t share = own + work->received > room ? room * own / (own + work->received) + 1 : room;
+    ab_dirty_list left = take_local(batch, &work->dirty, room > 0 ? batch->bytes + share : 0);
+    uint64_t rest = most > batch->bytes ? most - batch->bytes : room > 0;
+    take_incoming(batch, ab_wal_take_incoming(node, rest, &left));
 }
 
 static void take_state(ab_wal_thread *self, ab_batch *batch)
@@ -131,66 +186,64 @@ static void take_state(ab_wal_thread *self, ab_batch *batch)
     self->state_count = self->state_waited = 0;
 }
 
-static void take_trimming(ab_wal_thread *self, ab_batch *batch)
+/* Nothing more is taken: a commit is under way and fails, or the next batch is full, too. Holds the lock. */
+static bool is_stalled(const ab_node *node)
 {
-    while (self->trims_head != NULL && ab_batch_add_trimming(batch, self->trims_head) == AB_OK) {
-        self->trims_head = self->trims_head->trims_next;
-    }
+    const ab_wal_thread *self = &node->log;
+    return self->committer.state == AB_COMMITTER_BUSY &&
+           (self->batch->bytes >= INTERVAL_BYTES || atomic_load(&node->log_code) != AB_OK);
 }
-
-/* What one round works on. */
-typedef struct gathered {
-    ab_group *dirty;
-    ab_incoming *incoming;
-    uint64_t flush; /* everything up to this request is in this round or before */
-    bool due;       /* there is a reason to commit beside new blocks */
-    bool stop;
-} gathered;
 
 /* When there is something to do without anybody's waking the thread. Holds the lock. */
 static uint64_t next_due(const ab_wal_thread *self)
 {
-    uint64_t at = self->lazy_due == 0 ? AB_NEVER : self->lazy_due;
-    if (self->batch->block_count > 0 && self->commit_due < at) {
-        at = self->commit_due;
+    uint64_t at = AB_NEVER;
+    if (self->committer.state == AB_COMMITTER_IDLE) {
+        at = self->lazy_due == 0 ? AB_NEVER : self->lazy_due;
+        at = self->batch->block_count > 0 && self->commit_due < at ? self->commit_due : at;
     }
     uint64_t incoming = self->incoming_urgent ? 0 : self->committed_at + RECEIVED_NS;
     return self->incoming_head != NULL && incoming < at ? incoming : at;
 }
 
-/* Whether there is something to do now. Holds the lock. */
-static bool has_work(const ab_wal_thread *self)
+/* Whether there is something to do now; else `until` when there will be. Holds the lock. */
+static bool has_work(const ab_node *node, uint64_t *until)
 {
-    if (self->dirty_head != NULL || self->stop || self->unfinished || self->flush != self->flushed) {
+    const ab_wal_thread *self = &node->log;
+    *until = AB_NEVER;
+    if (self->stop || self->unfinished || self->committer.state == AB_COMMITTER_DONE) {
         return true;
     }
-    uint64_t due = next_due(self);
-    return due != AB_NEVER && ab_monotonic_ns() >= due;
+    if (is_stalled(node)) {
+        return false;
+    }
+    if (self->dirty.head != NULL || self->flush != self->flush_taken) {
+        return true;
+    }
+    *until = next_due(self);
+    return *until != AB_NEVER && ab_monotonic_ns() >= *until;
 }
 
 /* Holds the lock and has the turn. */
 static gathered take_work(ab_node *node)
 {
     ab_wal_thread *self = &node->log;
-    gathered work = {.dirty = self->dirty_head, .flush = self->flush, .stop = self->stop};
-    self->dirty_head = self->dirty_tail = NULL;
-    if (ab_batch_reserve(self->batch, self->incoming_count) == AB_OK) {
-        work.incoming = self->incoming_head;
-        self->incoming_head = self->incoming_tail = NULL;
-        self->incoming_bytes = 0;
-        self->incoming_count = 0;
-        if (self->paused) {
-            self->paused = false;
-            ab_transport_pause(node->transport, false);
-        }
-    }
+    gathered work = {.dirty = self->dirty,
+                     .received = self->incoming_bytes,
+                     .all = self->stop || self->flush != self->flushed,
+                     .busy = self->committer.state == AB_COMMITTER_BUSY,
+                     .done = self->committer.state == AB_COMMITTER_DONE,
+                     .stop = self->stop};
+    self->dirty = (ab_dirty_list){NULL, NULL};
+    self->flush_taken = self->flush;
     take_state(self, self->batch);
-    take_trimming(self, self->batch);
     bool lazy = self->lazy_due != 0 && ab_monotonic_ns() >= self->lazy_due;
-    if (lazy) {
-        self->lazy_due = 0;
+    if (self->committer.state !=
+        AB_COMMITTER_BUSY) { /* else it gets them: they may be the room that is missing */
+        ab_wal_take_trimming(self, self->batch);
+        self->lazy_due = lazy ? 0 : self->lazy_due;
     }
-    work.due = lazy || self->unfinished || work.stop || work.flush != self->flushed;
+    self->due = self->due || lazy || self->unfinished || work.all;
     self->unfinished = false;
     return work;
 }
@@ -200,8 +253,8 @@ static gathered gather(ab_node *node)
 {
     ab_wal_thread *self = &node->log;
     pthread_mutex_lock(&self->lock);
-    while (self->lent || !has_work(self)) {
-        self->until = self->lent ? AB_NEVER : next_due(self);
+    while (self->lent || !has_work(node, &self->until)) {
+        self->until = self->lent ? AB_NEVER : self->until;
         self->sleeping = !self->lent;
         ab_cond_wait_until(&self->wake, &self->lock, self->until);
         self->sleeping = false;
@@ -209,85 +262,6 @@ static gathered gather(ab_node *node)
     gathered work = take_work(node);
     pthread_mutex_unlock(&self->lock);
     return work;
-}
-
-/* Sleeps before the next try, and takes what may be trimmed by then: it may be the room that is missing.
- * @return false: the node closes and gives up */
-static bool wait_to_retry(ab_wal_thread *self, ab_batch *batch, uint64_t *backoff)
-{
-    uint64_t until = ab_monotonic_ns() + *backoff;
-    *backoff = *backoff * 2 < RETRY_MAX_NS ? *backoff * 2 : RETRY_MAX_NS;
-    pthread_mutex_lock(&self->lock);
-    while (!self->give_up && ab_monotonic_ns() < until) {
-        ab_cond_wait_until(&self->wake, &self->lock, until);
-    }
-    take_trimming(self, batch);
-    bool again = !self->give_up;
-    pthread_mutex_unlock(&self->lock);
-    return again;
-}
-
-/* Writers that wait for room are told now. */
-static void wake_writers(ab_node *node)
-{
-    pthread_rwlock_rdlock(&node->registry);
-    for (ab_group *group = node->groups.first; group != NULL; group = group->next) {
-        ab_append_wake(group);
-    }
-    pthread_rwlock_unlock(&node->registry);
-}
-
-static void note_failure(ab_node *node, int code)
-{
-    atomic_fetch_add(&node->counters.commit_failures, 1);
-    if (atomic_exchange(&node->log_code, code) != code) {
-        wake_writers(node);
-        ab_message why;
-        ab_wal_message(node->wal, &why);
-        ab_node_log(node, AB_LOG_ERROR, "the log takes no writes until this is mended: %s: %s",
-                    ab_strerror(code), why.text);
-    }
-}
-
-static void note_success(ab_node *node, uint64_t started)
-{
-    atomic_fetch_add_explicit(&node->counters.commits, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&node->counters.commit_ns, ab_monotonic_ns() - started, memory_order_relaxed);
-    if (atomic_exchange(&node->log_code, AB_OK) != AB_OK) {
-        ab_node_log(node, AB_LOG_INFO, "the log takes writes again");
-    }
-}
-
-/* Commits the batch, the log thread (`patient`) however long it takes: what was sealed is never dropped, so no index is
- * skipped. @return AB_OK, or the last failure when the node gives up or the caller is not patient */
-static int commit(ab_node *node, ab_batch *batch, bool patient)
-{
-    uint64_t backoff = RETRY_MIN_NS;
-    for (bool trims_only = false;; trims_only = false) {
-        uint64_t started = ab_monotonic_ns();
-        size_t failed = 0;
-        int code = ab_batch_build(batch, trims_only);
-        if (code == AB_OK && batch->op_count > 0) {
-            code = ab_wal_commit(node->wal, batch->ops, batch->op_count, &failed);
-        }
-        if (code == AB_OK) {
-            note_success(node, started);
-            return AB_OK;
-        }
-        bool may_pass = code == AB_ENOSPC || code == AB_EIO || code == AB_ENOMEM;
-        if (!may_pass && failed < batch->op_count) {
-            ab_batch_refuse(node, batch, failed, code);
-            continue;
-        }
-        note_failure(node, code);
-        if (code == AB_ENOSPC && ab_batch_build(batch, true) == AB_OK && batch->op_count > 0 &&
-            ab_wal_commit(node->wal, batch->ops, batch->op_count, NULL) == AB_OK) {
-            ab_batch_trimmed(node, batch);
-        }
-        if (!patient || !wait_to_retry(&node->log, batch, &backoff)) {
-            return code;
-        }
-    }
 }
 
 static void finish_round(ab_node *node, ab_batch *batch, int code, uint64_t flush)
@@ -315,55 +289,106 @@ static void finish_round(ab_node *node, ab_batch *batch, int code, uint64_t flus
     pthread_mutex_unlock(&self->lock);
 }
 
-static bool is_due(const ab_node *node, const gathered *work)
+static bool is_due(const ab_node *node)
 {
-    const ab_batch *batch = node->log.batch;
-    if (work->due) {
-        return true;
+    const ab_wal_thread *self = &node->log;
+    if (self->due || self->batch->block_count == 0) {
+        return self->due;
     }
-    if (batch->block_count == 0) {
-        return false;
+    return node->config.durability != AB_DURABILITY_INTERVAL || self->batch->bytes >= INTERVAL_BYTES ||
+           ab_monotonic_ns() >= self->commit_due;
+}
+
+/* What the committer had is in the log, or it gave up. What it could not trim yet goes on with the next batch. */
+static int finish_commit(ab_node *node)
+{
+    ab_wal_thread *self = &node->log;
+    ab_batch *batch = self->committer.batch;
+    int code = self->committer.code;
+    ab_batch_refuse_followers(node, batch, self->batch);
+    finish_round(node, batch, code, self->committer.flush);
+    while (batch->trimming_count > 0 &&
+           ab_batch_add_trimming(self->batch, batch->trimming[batch->trimming_count - 1]) == AB_OK) {
+        batch->trimming_count--;
     }
-    return node->config.durability != AB_DURABILITY_INTERVAL || batch->bytes >= INTERVAL_BYTES ||
-           ab_monotonic_ns() >= node->log.commit_due;
+    pthread_mutex_lock(&self->lock);
+    self->committer.state = AB_COMMITTER_IDLE;
+    pthread_mutex_unlock(&self->lock);
+    return code;
+}
+
+/* Seals and announces what waits. */
+static void fill(ab_node *node, gathered *work)
+{
+    ab_wal_thread *self = &node->log;
+    bool empty = self->batch->block_count == 0;
+    bool interval = node->config.durability == AB_DURABILITY_INTERVAL;
+    take_blocks(node, work, work->all ? UINT64_MAX : interval ? INTERVAL_BYTES : COMMIT_BYTES);
+    if (empty) {
+        self->commit_due = ab_monotonic_ns() + node->config.durability_interval_ms * NS_PER_MS;
+    }
+    if (interval) {
+        ab_announce_logged(node, self->batch, false);
+    }
 }
 
 /* One round, by whoever has the turn. @return false: it failed and is to be tried again, by one who is patient */
 static bool run(ab_node *node, gathered *work, bool patient)
 {
     ab_wal_thread *self = &node->log;
-    ab_batch *batch = self->batch;
-    bool empty = batch->block_count == 0;
-    take_incoming(batch, work->incoming);
-    while (work->dirty != NULL) {
-        ab_group *group = work->dirty;
-        work->dirty = group->dirty_next;
-        take_local(batch, group);
-    }
-    if (empty) {
-        self->commit_due = ab_monotonic_ns() + node->config.durability_interval_ms * NS_PER_MS;
-    }
-    if (node->config.durability == AB_DURABILITY_INTERVAL) {
-        ab_announce_logged(node, batch, false);
-    }
-    if (is_due(node, work)) {
-        int code = commit(node, batch, patient);
+    fill(node, work);
+    if (is_due(node)) {
+        int code = ab_commit_batch(node, self->batch, patient);
         if (code != AB_OK && !patient) {
             return false;
         }
-        finish_round(node, batch, code, work->flush);
+        finish_round(node, self->batch, code, self->flush_taken);
+        self->due = false;
     }
     return true;
+}
+
+/* The same under interval durability, beside the committer. */
+static void run_beside(ab_node *node, gathered *work)
+{
+    ab_wal_thread *self = &node->log;
+    if (work->done) {
+        (void)finish_commit(node);
+    }
+    fill(node, work);
+    if (!work->busy && is_due(node)) {
+        ab_committer_give(node, self->flush_taken);
+        self->due = false;
+    }
+}
+
+/* The last round under interval durability: after what is being committed, and not at all if that had to be given up. */
+static void run_last(ab_node *node, gathered *work)
+{
+    ab_wal_thread *self = &node->log;
+    int code = ab_committer_wait(node) ? finish_commit(node) : AB_OK;
+    fill(node, work);
+    if (code == AB_OK) {
+        code = ab_commit_batch(node, self->batch, true); /* the committer is idle */
+    }
+    finish_round(node, self->batch, code, self->flush_taken);
 }
 
 static void *wal_main(void *arg)
 {
     ab_node *node = arg;
+    bool beside = node->config.durability == AB_DURABILITY_INTERVAL;
     ab_thread_begin("ab-log");
     for (bool stop = false; !stop;) {
         gathered work = gather(node);
         stop = work.stop;
-        (void)run(node, &work, true);
+        if (!beside) {
+            (void)run(node, &work, true);
+        } else if (stop) {
+            run_last(node, &work);
+        } else {
+            run_beside(node, &work);
+        }
     }
     return NULL;
 }
@@ -381,7 +406,8 @@ void ab_wal_thread_turn(ab_node *node)
     pthread_mutex_lock(&self->lock);
     self->lent = false;
     self->unfinished = !done;
-    if (has_work(self) || next_due(self) < self->until) {
+    uint64_t until = AB_NEVER;
+    if (has_work(node, &until) || until < self->until) {
         pthread_cond_signal(&self->wake);
     } else {
         self->sleeping = true; /* as before */
@@ -396,8 +422,14 @@ int ab_wal_thread_start(ab_node *node)
     pthread_mutex_init(&self->lock, NULL);
     ab_cond_init(&self->wake);
     ab_cond_init(&self->flush_done);
+    ab_cond_init(&self->retry);
     self->batch = calloc(1, sizeof *self->batch);
-    if (self->batch == NULL || pthread_create(&self->thread, NULL, wal_main, node) != 0) {
+    int code = self->batch != NULL ? AB_OK : AB_ENOMEM;
+    if (code == AB_OK && node->config.durability == AB_DURABILITY_INTERVAL) {
+        code = ab_committer_start(node);
+    }
+    if (code != AB_OK || pthread_create(&self->thread, NULL, wal_main, node) != 0) {
+        ab_committer_stop(node);
         free(self->batch);
         self->batch = NULL;
         return AB_ENOMEM;
@@ -416,8 +448,10 @@ void ab_wal_thread_stop(ab_node *node)
     self->stop = true;
     self->give_up = true; /* what could be stored was flushed before */
     pthread_cond_signal(&self->wake);
+    pthread_cond_signal(&self->retry);
     pthread_mutex_unlock(&self->lock);
     pthread_join(self->thread, NULL);
+    ab_committer_stop(node);
     ab_batch_free(self->batch);
     free(self->batch);
     self->batch = NULL;

@@ -15,3 +15,5 @@ target_link_options(test_engine_refused PRIVATE -Wl,--wrap=ab_wal_commit -Wl,--w
 # Blocks are harmed before they are sealed.
 ab_test(NAME test_engine_malformed SOURCES test_engine_malformed.c ${ENGINE_SUPPORT} LIBS ${ENGINE_LIBS} LABELS unit)
 target_link_options(test_engine_malformed PRIVATE -Wl,--wrap=ab_block_seal)
+ab_test(NAME test_engine_commit SOURCES test_engine_commit.c ${ENGINE_SUPPORT} LIBS ${ENGINE_LIBS} LABELS unit)
+target_link_options(test_engine_commit PRIVATE -Wl,--wrap=ab_wal_commit)
