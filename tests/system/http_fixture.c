@@ -65,23 +65,45 @@ uint16_t port(void)
     return ab_cluster_http_port(&cluster, 0);
 }
 
+/* Where there was no answer: says what the daemon said last, it may be gone. */
+static void expect_answer(bool answered, const char *path)
+{
+    int code = errno;
+    char name[400];
+    char text[4096] = "";
+    if (answered) {
+        return;
+    }
+    snprintf(name, sizeof name, "%s/log", cluster.nodes[0].dir);
+    FILE *log = fopen(name, "re");
+    if (log != NULL) {
+        (void)fseek(log, -(long)(sizeof text - 1), SEEK_END); /* a shorter log is read from its beginning */
+        text[fread(text, 1, sizeof text - 1, log)] = '\0';
+        fclose(log);
+    }
+    ck_abort_msg("%s: no answer: %s; the daemon's log ends so:\n%s", path, strerror(code), text);
+}
+
 void post(const char *path, const char *body, int status)
 {
-    ck_assert(ab_httpc_post(&client, port(), path, body, strlen(body), &answer));
+    errno = 0;
+    expect_answer(ab_httpc_post(&client, port(), path, body, strlen(body), &answer), path);
     ck_assert_msg(answer.status == status, "%s: status %d, not %d: %s", path, answer.status, status,
                   answer.body);
 }
 
 void post_bytes(const char *path, const char *head, const void *body, size_t size, int status)
 {
-    ck_assert(ab_httpc_request(&client, port(), "POST", path, head, body, size, NULL, &answer));
+    errno = 0;
+    expect_answer(ab_httpc_request(&client, port(), "POST", path, head, body, size, NULL, &answer), path);
     ck_assert_msg(answer.status == status, "%s: status %d, not %d: %s", path, answer.status, status,
                   answer.body);
 }
 
 void get(const char *path, int status)
 {
-    ck_assert(ab_httpc_get(&client, port(), path, &answer));
+    errno = 0;
+    expect_answer(ab_httpc_get(&client, port(), path, &answer), path);
     ck_assert_msg(answer.status == status, "%s: status %d, not %d: %s", path, answer.status, status,
                   answer.body);
 }

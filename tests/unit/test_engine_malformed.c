@@ -191,6 +191,7 @@ START_TEST(what_cannot_be_decoded_can_only_be_dropped)
     ck_assert_int_eq(ab_quarantine_drop(group, stream, 3, WAIT_MS), AB_OK);
     ck_assert_uint_eq(quarantined(1), 0);
     ck_assert_int_eq(ab_quarantine_get(group, stream, 3, take, &f), AB_ENOTFOUND);
+    expect_entries(2, 2);
     ck_assert_uint_eq(quarantined(2), 4); /* the others decide for themselves */
 }
 END_TEST
