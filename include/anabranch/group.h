@@ -137,8 +137,9 @@ AB_API int ab_read_wait(ab_group *group, const ab_read_options *options);
 AB_API int ab_group_digest(ab_group *group, uint32_t timeout_ms, ab_digest *digest, ab_token *token);
 
 /** An entry that the state machine refused for good (AB_EREJECT), or a run of entries that cannot be decoded though the
- * checksum of their block holds (AB_ECORRUPT: the node that wrote them is at fault, and every replica has them so). A copy of it is kept with the log, also when the log
- * itself is trimmed; it survives restarts and crashes like any entry. Quarantine belongs to this replica alone. */
+ * checksum of their block holds (AB_ECORRUPT: the node that wrote them is at fault, and every replica has them so). A copy
+ * of it is kept with the log, also when the log itself is trimmed; it survives restarts and crashes like any entry.
+ * Quarantine belongs to this replica alone. */
 typedef struct ab_quarantined {
     ab_entry entry; /**< AB_ECORRUPT: the first of the run; its payload is all that stands there, undecoded */
     uint64_t refused_ms; /**< when, by the wall clock; Unix time in ms */
