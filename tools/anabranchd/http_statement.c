@@ -68,13 +68,16 @@ static char *form_statement(const ab_request *request)
         if (end - at < 2 || memcmp(body + at, "q=", 2) != 0) {
             continue;
         }
-        char *text = strndup(body + at + 2, end - at - 2);
-        for (char *p = text; p != NULL && *p != '\0'; p++) {
-            *p = *p == '+' ? ' ' : *p;
+        size_t length = end - at - 2;
+        char *text = malloc(length + 1);
+        if (text == NULL) {
+            return NULL;
         }
-        if (text != NULL) {
-            MHD_http_unescape(text);
+        for (size_t i = 0; i < length; i++) {
+            text[i] = body[at + 2 + i] == '+' ? ' ' : body[at + 2 + i];
         }
+        text[length] = '\0'; /* the body has none */
+        MHD_http_unescape(text);
         return text;
     }
     return NULL;
