@@ -66,7 +66,7 @@ uint16_t port(void)
 }
 
 /* Where there was no answer: says what the daemon said last, it may be gone. */
-static void expect_answer(bool answered, const char *path)
+static void expect_answer(bool answered, size_t node, const char *path)
 {
     int code = errno;
     char name[400];
@@ -74,7 +74,7 @@ static void expect_answer(bool answered, const char *path)
     if (answered) {
         return;
     }
-    snprintf(name, sizeof name, "%s/log", cluster.nodes[0].dir);
+    snprintf(name, sizeof name, "%s/log", cluster.nodes[node].dir);
     FILE *log = fopen(name, "re");
     if (log != NULL) {
         (void)fseek(log, -(long)(sizeof text - 1), SEEK_END); /* a shorter log is read from its beginning */
@@ -87,15 +87,23 @@ static void expect_answer(bool answered, const char *path)
 void post(const char *path, const char *body, int status)
 {
     errno = 0;
-    expect_answer(ab_httpc_post(&client, port(), path, body, strlen(body), &answer), path);
+    expect_answer(ab_httpc_post(&client, port(), path, body, strlen(body), &answer), 0, path);
     ck_assert_msg(answer.status == status, "%s: status %d, not %d: %s", path, answer.status, status,
                   answer.body);
+}
+
+void post_to(size_t node, const char *path, const char *body)
+{
+    uint16_t to = ab_cluster_http_port(&cluster, node);
+    errno = 0;
+    expect_answer(ab_httpc_post(&client, to, path, body, strlen(body), &answer), node, path);
+    ck_assert_msg(answer.status == 204, "%s: %d %s", path, answer.status, answer.body);
 }
 
 void post_bytes(const char *path, const char *head, const void *body, size_t size, int status)
 {
     errno = 0;
-    expect_answer(ab_httpc_request(&client, port(), "POST", path, head, body, size, NULL, &answer), path);
+    expect_answer(ab_httpc_request(&client, port(), "POST", path, head, body, size, NULL, &answer), 0, path);
     ck_assert_msg(answer.status == status, "%s: status %d, not %d: %s", path, answer.status, status,
                   answer.body);
 }
@@ -103,7 +111,7 @@ void post_bytes(const char *path, const char *head, const void *body, size_t siz
 void get(const char *path, int status)
 {
     errno = 0;
-    expect_answer(ab_httpc_get(&client, port(), path, &answer), path);
+    expect_answer(ab_httpc_get(&client, port(), path, &answer), 0, path);
     ck_assert_msg(answer.status == status, "%s: status %d, not %d: %s", path, answer.status, status,
                   answer.body);
 }

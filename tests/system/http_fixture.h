@@ -25,6 +25,8 @@ long anonymous_kib(void); /* memory of the first daemon: its own, not of mapped 
 void post(const char *path, const char *body, int status);
 void post_bytes(const char *path, const char *head, const void *body, size_t size, int status);
 void get(const char *path, int status);
+/* To one of several; must be answered with 204. */
+void post_to(size_t node, const char *path, const char *body);
 
 /* A connection of its own for what the client does not do. */
 int dial(void);

@@ -15,13 +15,6 @@ static void setup(void)
     start_nodes(NODES, NULL, "  delete_grace_s: 1\n");
 }
 
-static void post_to(size_t node, const char *path, const char *body)
-{
-    uint16_t to = ab_cluster_http_port(&cluster, node);
-    ck_assert(ab_httpc_post(&client, to, path, body, strlen(body), &answer));
-    ck_assert_msg(answer.status == 204, "%s: %d %s", path, answer.status, answer.body);
-}
-
 /* Over all groups. */
 static long tombstones_of(size_t node)
 {

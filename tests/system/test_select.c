@@ -222,14 +222,6 @@ START_TEST(constant_memory)
 }
 END_TEST
 
-/* Makes the request to one of the nodes. */
-static void post_to(size_t node, const char *path, const char *body)
-{
-    uint16_t to = ab_cluster_http_port(&cluster, node);
-    ck_assert(ab_httpc_post(&client, to, path, body, strlen(body), &answer));
-    ck_assert_msg(answer.status == 204, "%s: %d %s", path, answer.status, answer.body);
-}
-
 static void check_everywhere(const char *expected)
 {
     ck_assert_msg(ab_cluster_converge(&cluster, 30000, NULL), "%s", cluster.error);

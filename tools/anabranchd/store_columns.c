@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Column keys to ids: a hash table in memory before a trie in LMDB. One thread at a time per table; the trie as its
  * transaction. */
+#include "tools/anabranchd/bytes.h"
 #include "tools/anabranchd/store_internal.h"
 
 #include <errno.h>
@@ -144,18 +145,6 @@ typedef struct node {
     uint32_t child;
 } node;
 
-static void put_u32(uint8_t *out, uint32_t number)
-{
-    for (int i = 0; i < 4; i++) {
-        out[i] = (uint8_t)(number >> (24 - 8 * i));
-    }
-}
-
-static uint32_t get_u32(const uint8_t *in)
-{
-    return (uint32_t)in[0] << 24 | (uint32_t)in[1] << 16 | (uint32_t)in[2] << 8 | in[3];
-}
-
 typedef struct node_key {
     uint8_t bytes[4 + PIECE_MAX];
     MDB_val value;
@@ -163,7 +152,7 @@ typedef struct node_key {
 
 static MDB_val *make_key(node_key *key, uint32_t parent, const char *piece, size_t size)
 {
-    put_u32(key->bytes, parent);
+    ab_put_big(key->bytes, parent, 4);
     memcpy(key->bytes + 4, piece, size);
     key->value = (MDB_val){4 + size, key->bytes};
     return &key->value;
@@ -174,8 +163,8 @@ static int read_links(const MDB_val *data, uint32_t *id, uint32_t *child)
     if (data->mv_size != 8) {
         return MDB_CORRUPTED;
     }
-    *id = get_u32(data->mv_data);
-    *child = get_u32((const uint8_t *)data->mv_data + 4);
+    *id = (uint32_t)ab_get_big(data->mv_data, 4);
+    *child = (uint32_t)ab_get_big((const uint8_t *)data->mv_data + 4, 4);
     return MDB_SUCCESS;
 }
 
@@ -204,8 +193,8 @@ int ab_trie_put(const ab_trie *trie, const char *text, size_t size, uint32_t id,
         }
         if (last || child == 0) {
             child = last ? child : (*next_node)++;
-            put_u32(links, last ? id : known);
-            put_u32(links + 4, child);
+            ab_put_big(links, last ? id : known, 4);
+            ab_put_big(links + 4, child, 4);
             MDB_val data = {sizeof links, links};
             rc = mdb_put(trie->txn, trie->dbi, &key.value, &data, 0);
         }
@@ -247,7 +236,7 @@ static int read_node(const MDB_val *key, const MDB_val *data, uint32_t parent, n
     if (key->mv_size < 5) {
         return MDB_CORRUPTED;
     }
-    if (get_u32(key->mv_data) != parent) {
+    if (ab_get_big(key->mv_data, 4) != parent) {
         return MDB_NOTFOUND;
     }
     n->piece = (const char *)key->mv_data + 4;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tombstones: deletes that were applied, kept because a write that one of them covers may still come. The thread that
  * applies. */
+#include "tools/anabranchd/bytes.h"
 #include "tools/anabranchd/store_internal.h"
 
 #include <stdlib.h>
@@ -59,22 +60,6 @@ void ab_tombstones_drop(ab_tombstones *tombstones, size_t count)
     }
 }
 
-static void put_big(uint8_t *out, uint64_t number, size_t size)
-{
-    for (size_t i = 0; i < size; i++) {
-        out[i] = (uint8_t)(number >> (8 * (size - 1 - i)));
-    }
-}
-
-static uint64_t get_big(const uint8_t *in, size_t size)
-{
-    uint64_t number = 0;
-    for (size_t i = 0; i < size; i++) {
-        number = number << 8 | in[i];
-    }
-    return number;
-}
-
 /* All that is stored, in the order of keys, which is that of stamps. */
 int ab_tombstones_load(ab_store *store)
 {
@@ -95,7 +80,7 @@ int ab_tombstones_load(ab_store *store)
             code = AB_ECORRUPT;
             break;
         }
-        ab_stamp stamp = {get_big(in, 8), (uint32_t)get_big(in + 8, 4)};
+        ab_stamp stamp = {ab_get_big(in, 8), (uint32_t)ab_get_big(in + 8, 4)};
         code = add(&store->tombstones, stamp, data.mv_data, data.mv_size, false);
         rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT);
     }
@@ -218,8 +203,8 @@ ab_sum ab_tombstone_hash(const MDB_val *key, const MDB_val *payload)
 
 static MDB_val make_key(const ab_tombstone *t, uint8_t bytes[KEY_SIZE])
 {
-    put_big(bytes, t->stamp.hlc, 8);
-    put_big(bytes + 8, t->stamp.node, 4);
+    ab_put_big(bytes, t->stamp.hlc, 8);
+    ab_put_big(bytes + 8, t->stamp.node, 4);
     return (MDB_val){KEY_SIZE, bytes};
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The LMDB environment of a store: opening, growing, its small records. Called by the thread that applies, and by
  * ab_store_open(). */
+#include "tools/anabranchd/bytes.h"
 #include "tools/anabranchd/store_internal.h"
 
 #include <errno.h>
@@ -120,22 +121,6 @@ static int put_record(const ab_store *store, MDB_txn *txn, const char *name, con
 
 /* Records of numbers: u64, little-endian. */
 
-static void put_u64(uint8_t *out, uint64_t number)
-{
-    for (int i = 0; i < 8; i++) {
-        out[i] = (uint8_t)(number >> (8 * i));
-    }
-}
-
-static uint64_t get_u64(const uint8_t *in)
-{
-    uint64_t number = 0;
-    for (int i = 0; i < 8; i++) {
-        number |= (uint64_t)in[i] << (8 * i);
-    }
-    return number;
-}
-
 enum { HEAD_FORMAT, HEAD_GROUP, HEAD_SIZE };
 enum {
     COUNT_POINTS,
@@ -157,12 +142,12 @@ static int load_head(const ab_store *store, MDB_txn *txn, ab_message *message)
     if (rc != MDB_SUCCESS || data.mv_size < 8) {
         return report(store, message, AB_ECORRUPT, "damaged", "its head cannot be read");
     }
-    uint64_t format = get_u64(data.mv_data);
+    uint64_t format = ab_get_little(data.mv_data, 8);
     if (format == 0 || format > AB_STORE_FORMAT) {
         return report(store, message, AB_EVERSION, "unknown format",
                       "written by another version of anabranchd: use that version");
     }
-    if (data.mv_size != 8 * HEAD_SIZE || get_u64((uint8_t *)data.mv_data + 8) != store->group) {
+    if (data.mv_size != 8 * HEAD_SIZE || ab_get_little((uint8_t *)data.mv_data + 8, 8) != store->group) {
         return report(store, message, AB_EIDENTITY, "belongs to another group", "wrong directory?");
     }
     return AB_OK;
@@ -179,12 +164,12 @@ static int load_counters(ab_store *store, MDB_txn *txn)
         return AB_ECORRUPT;
     }
     const uint8_t *in = data.mv_data;
-    store->counters.points = get_u64(in + 8 * COUNT_POINTS);
-    store->counters.columns = get_u64(in + 8 * COUNT_COLUMNS);
+    store->counters.points = ab_get_little(in + 8 * COUNT_POINTS, 8);
+    store->counters.columns = ab_get_little(in + 8 * COUNT_COLUMNS, 8);
     store->counters.digest =
-        (ab_sum){get_u64(in + 8 * COUNT_DIGEST_LOW), get_u64(in + 8 * COUNT_DIGEST_HIGH)};
-    store->counters.next_node = (uint32_t)get_u64(in + 8 * COUNT_NEXT_NODE);
-    store->columns.next_id = (uint32_t)get_u64(in + 8 * COUNT_NEXT_ID);
+        (ab_sum){ab_get_little(in + 8 * COUNT_DIGEST_LOW, 8), ab_get_little(in + 8 * COUNT_DIGEST_HIGH, 8)};
+    store->counters.next_node = (uint32_t)ab_get_little(in + 8 * COUNT_NEXT_NODE, 8);
+    store->columns.next_id = (uint32_t)ab_get_little(in + 8 * COUNT_NEXT_ID, 8);
     return store->counters.next_node != 0 && store->columns.next_id != 0 ? AB_OK : AB_ECORRUPT;
 }
 
@@ -212,8 +197,9 @@ static int load_frontier(ab_store *store, MDB_txn *txn)
     store->durable.capacity = store->applied.capacity = count;
     for (size_t i = 0; i < count; i++) {
         const uint8_t *in = (const uint8_t *)data.mv_data + i * MARK_SIZE;
-        uint64_t stream = get_u64(in);
-        store->durable.list[i] = (ab_mark){{(uint32_t)stream, (uint32_t)(stream >> 32)}, get_u64(in + 8)};
+        uint64_t stream = ab_get_little(in, 8);
+        store->durable.list[i] =
+            (ab_mark){{(uint32_t)stream, (uint32_t)(stream >> 32)}, ab_get_little(in + 8, 8)};
     }
     memcpy(store->applied.list, store->durable.list, count * sizeof(ab_mark));
     store->durable.count = store->applied.count = count;
@@ -251,8 +237,8 @@ static int save_frontier(const ab_store *store, MDB_txn *txn)
     for (size_t i = 0; i < store->applied.count && rc == MDB_SUCCESS; i++) {
         const ab_mark *mark = &store->applied.list[i];
         uint8_t *out = (uint8_t *)data.mv_data + i * MARK_SIZE;
-        put_u64(out, mark->stream.node | (uint64_t)mark->stream.epoch << 32);
-        put_u64(out + 8, mark->index);
+        ab_put_little(out, mark->stream.node | (uint64_t)mark->stream.epoch << 32, 8);
+        ab_put_little(out + 8, mark->index, 8);
     }
     return rc;
 }
@@ -261,14 +247,14 @@ int ab_store_counters_save(ab_store *store, MDB_txn *txn, const ab_counters *cou
 {
     uint8_t head[8 * HEAD_SIZE];
     uint8_t counts[8 * COUNT_SIZE];
-    put_u64(head + 8 * HEAD_FORMAT, AB_STORE_FORMAT);
-    put_u64(head + 8 * HEAD_GROUP, store->group);
-    put_u64(counts + 8 * COUNT_POINTS, counters->points);
-    put_u64(counts + 8 * COUNT_COLUMNS, counters->columns);
-    put_u64(counts + 8 * COUNT_DIGEST_LOW, counters->digest.low);
-    put_u64(counts + 8 * COUNT_DIGEST_HIGH, counters->digest.high);
-    put_u64(counts + 8 * COUNT_NEXT_ID, store->columns.next_id);
-    put_u64(counts + 8 * COUNT_NEXT_NODE, counters->next_node);
+    ab_put_little(head + 8 * HEAD_FORMAT, AB_STORE_FORMAT, 8);
+    ab_put_little(head + 8 * HEAD_GROUP, store->group, 8);
+    ab_put_little(counts + 8 * COUNT_POINTS, counters->points, 8);
+    ab_put_little(counts + 8 * COUNT_COLUMNS, counters->columns, 8);
+    ab_put_little(counts + 8 * COUNT_DIGEST_LOW, counters->digest.low, 8);
+    ab_put_little(counts + 8 * COUNT_DIGEST_HIGH, counters->digest.high, 8);
+    ab_put_little(counts + 8 * COUNT_NEXT_ID, store->columns.next_id, 8);
+    ab_put_little(counts + 8 * COUNT_NEXT_NODE, counters->next_node, 8);
     int rc = put_record(store, txn, "head", head, sizeof head);
     return rc == MDB_SUCCESS ? put_record(store, txn, "counters", counts, sizeof counts) : rc;
 }

@@ -5,6 +5,7 @@
  * starts with a wrong one, and entries that lay unapplied on another member for that long. What is heard depends on which
  * entries were applied alone, not on their order, and so does which tombstones are kept: digests stay comparable. The thread that
  * applies; `heard` is read by others under summary_lock. */
+#include "tools/anabranchd/bytes.h"
 #include "tools/anabranchd/store_internal.h"
 
 #include <stdlib.h>
@@ -109,22 +110,6 @@ bool ab_store_wants_sign(const ab_store *store, uint32_t node, uint64_t now_ms)
 
 #define HEARD_SIZE 16u /* node u32, epoch u32, hlc u64; little-endian */
 
-static void put_little(uint8_t *out, uint64_t number, size_t size)
-{
-    for (size_t i = 0; i < size; i++) {
-        out[i] = (uint8_t)(number >> (8 * i));
-    }
-}
-
-static uint64_t get_little(const uint8_t *in, size_t size)
-{
-    uint64_t number = 0;
-    for (size_t i = 0; i < size; i++) {
-        number |= (uint64_t)in[i] << (8 * i);
-    }
-    return number;
-}
-
 static MDB_val record_key(void)
 {
     return (MDB_val){5, (void *)(uintptr_t) "heard"};
@@ -148,8 +133,8 @@ int ab_heard_load(ab_store *store, MDB_txn *txn)
     }
     for (size_t i = 0; i < count; i++) {
         const uint8_t *in = (const uint8_t *)data.mv_data + i * HEARD_SIZE;
-        store->heard[i] =
-            (ab_heard){(uint32_t)get_little(in, 4), (uint32_t)get_little(in + 4, 4), get_little(in + 8, 8)};
+        store->heard[i] = (ab_heard){(uint32_t)ab_get_little(in, 4), (uint32_t)ab_get_little(in + 4, 4),
+                                     ab_get_little(in + 8, 8)};
     }
     store->heard_count = count;
     return AB_OK;
@@ -162,9 +147,9 @@ int ab_heard_save(const ab_store *store, MDB_txn *txn)
     int rc = mdb_put(txn, store->meta_dbi, &key, &data, MDB_RESERVE);
     for (size_t i = 0; i < store->heard_count && rc == MDB_SUCCESS; i++) {
         uint8_t *out = (uint8_t *)data.mv_data + i * HEARD_SIZE;
-        put_little(out, store->heard[i].node, 4);
-        put_little(out + 4, store->heard[i].epoch, 4);
-        put_little(out + 8, store->heard[i].hlc, 8);
+        ab_put_little(out, store->heard[i].node, 4);
+        ab_put_little(out + 4, store->heard[i].epoch, 4);
+        ab_put_little(out + 8, store->heard[i].hlc, 8);
     }
     return rc;
 }

@@ -3,6 +3,7 @@
  *
  * Key: column id u32, time u64 with the sign bit flipped, big-endian, so that LMDB sorts by column, then time.
  * Value, little-endian: type u8, hlc u64, node u32, then float64, i64, u64, one byte of boolean, or the string. */
+#include "tools/anabranchd/bytes.h"
 #include "tools/anabranchd/store_internal.h"
 
 #include <math.h>
@@ -19,42 +20,10 @@ int ab_stamp_compare(ab_stamp a, ab_stamp b)
     return (a.node > b.node) - (a.node < b.node);
 }
 
-static void put_big(uint8_t *out, uint64_t number, size_t size)
-{
-    for (size_t i = 0; i < size; i++) {
-        out[i] = (uint8_t)(number >> (8 * (size - 1 - i)));
-    }
-}
-
-static uint64_t get_big(const uint8_t *in, size_t size)
-{
-    uint64_t number = 0;
-    for (size_t i = 0; i < size; i++) {
-        number = number << 8 | in[i];
-    }
-    return number;
-}
-
-static void put_little(uint8_t *out, uint64_t number, size_t size)
-{
-    for (size_t i = 0; i < size; i++) {
-        out[i] = (uint8_t)(number >> (8 * i));
-    }
-}
-
-static uint64_t get_little(const uint8_t *in, size_t size)
-{
-    uint64_t number = 0;
-    for (size_t i = 0; i < size; i++) {
-        number |= (uint64_t)in[i] << (8 * i);
-    }
-    return number;
-}
-
 void ab_point_key_pack(uint32_t column, int64_t time, uint8_t out[AB_POINT_KEY_SIZE])
 {
-    put_big(out, column, 4);
-    put_big(out + 4, (uint64_t)time ^ (1ull << 63), 8);
+    ab_put_big(out, column, 4);
+    ab_put_big(out + 4, (uint64_t)time ^ (1ull << 63), 8);
 }
 
 bool ab_point_key_unpack(const MDB_val *key, uint32_t *column, int64_t *time)
@@ -63,8 +32,8 @@ bool ab_point_key_unpack(const MDB_val *key, uint32_t *column, int64_t *time)
         return false;
     }
     const uint8_t *in = key->mv_data;
-    *column = (uint32_t)get_big(in, 4);
-    *time = (int64_t)(get_big(in + 4, 8) ^ (1ull << 63));
+    *column = (uint32_t)ab_get_big(in, 4);
+    *time = (int64_t)(ab_get_big(in + 4, 8) ^ (1ull << 63));
     return true;
 }
 
@@ -84,19 +53,19 @@ void ab_point_pack(const ab_value *value, ab_stamp stamp, uint8_t *out)
 {
     uint64_t bits = 0;
     out[0] = (uint8_t)value->type;
-    put_little(out + 1, stamp.hlc, 8);
-    put_little(out + 9, stamp.node, 4);
+    ab_put_little(out + 1, stamp.hlc, 8);
+    ab_put_little(out + 9, stamp.node, 4);
     out += AB_POINT_HEADER;
     switch (value->type) {
     case AB_VALUE_FLOAT:
         memcpy(&bits, &value->as.real, sizeof bits);
-        put_little(out, bits, 8);
+        ab_put_little(out, bits, 8);
         break;
     case AB_VALUE_INTEGER:
-        put_little(out, (uint64_t)value->as.integer, 8);
+        ab_put_little(out, (uint64_t)value->as.integer, 8);
         break;
     case AB_VALUE_UNSIGNED:
-        put_little(out, value->as.natural, 8);
+        ab_put_little(out, value->as.natural, 8);
         break;
     case AB_VALUE_STRING:
         memcpy(out, value->as.text.data, value->as.text.size);
@@ -115,10 +84,10 @@ bool ab_point_unpack(const MDB_val *data, ab_value *value, ab_stamp *stamp)
     }
     size_t size = data->mv_size - AB_POINT_HEADER;
     value->type = (ab_value_type)in[0];
-    stamp->hlc = get_little(in + 1, 8);
-    stamp->node = (uint32_t)get_little(in + 9, 4);
+    stamp->hlc = ab_get_little(in + 1, 8);
+    stamp->node = (uint32_t)ab_get_little(in + 9, 4);
     in += AB_POINT_HEADER;
-    uint64_t bits = size == 8 ? get_little(in, 8) : 0;
+    uint64_t bits = size == 8 ? ab_get_little(in, 8) : 0;
     switch (value->type) {
     case AB_VALUE_FLOAT:
         memcpy(&value->as.real, &bits, sizeof bits);
@@ -157,9 +126,9 @@ int ab_point_hash(ab_point_hasher *hasher, ab_sum column_hash, int64_t time, con
         hasher->bytes = bytes;
         hasher->capacity = size * 2;
     }
-    put_little(hasher->bytes, column_hash.low, 8);
-    put_little(hasher->bytes + 8, column_hash.high, 8);
-    put_little(hasher->bytes + 16, (uint64_t)time, 8);
+    ab_put_little(hasher->bytes, column_hash.low, 8);
+    ab_put_little(hasher->bytes + 8, column_hash.high, 8);
+    ab_put_little(hasher->bytes + 16, (uint64_t)time, 8);
     memcpy(hasher->bytes + 24, data->mv_data, data->mv_size);
     XXH128_hash_t h = XXH3_128bits(hasher->bytes, size);
     *hash = (ab_sum){h.low64, h.high64};
