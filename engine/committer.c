@@ -51,10 +51,14 @@ static void note_failure(ab_node *node, int code)
     }
 }
 
-static void note_success(ab_node *node, uint64_t started)
+static void note_success(ab_node *node, uint64_t started, bool wrote)
 {
     atomic_fetch_add_explicit(&node->counters.commits, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&node->counters.commit_ns, ab_monotonic_ns() - started, memory_order_relaxed);
+    uint64_t took = ab_monotonic_ns() - started;
+    atomic_fetch_add_explicit(&node->counters.commit_ns, took, memory_order_relaxed);
+    if (wrote) {
+        ab_linger_committed(&node->log.linger, took);
+    }
     if (atomic_exchange(&node->log_code, AB_OK) != AB_OK) {
         ab_node_log(node, AB_LOG_INFO, "the log takes writes again");
     }
@@ -71,7 +75,7 @@ int ab_commit_batch(ab_node *node, ab_batch *batch, bool patient)
             code = ab_wal_commit(node->wal, batch->ops, batch->op_count, &failed);
         }
         if (code == AB_OK) {
-            note_success(node, started);
+            note_success(node, started, batch->op_count > 0);
             return AB_OK;
         }
         bool may_pass = code == AB_ENOSPC || code == AB_EIO || code == AB_ENOMEM;

@@ -18,6 +18,7 @@
 #include "engine/cache.h"
 #include "engine/group_table.h"
 #include "engine/latency.h"
+#include "engine/linger.h"
 #include "engine/thread.h"
 #include "engine/ticket.h"
 #include "engine/transport/transport.h"
@@ -228,14 +229,14 @@ typedef struct ab_wal_thread {
     ab_incoming *incoming_head, *incoming_tail;
     uint64_t incoming_bytes;
     size_t incoming_count;
-    bool incoming_urgent;  /* what came in must not wait for more */
-    uint64_t committed_at; /* monotonic ns at which the last commit ended */
-    pthread_cond_t retry;  /* to give up at once */
-    bool give_up;          /* stop trying to commit: the node closes */
-    bool lost_announced;   /* gave up on blocks that had been announced: the next start must know */
-    uint64_t flush;        /* number of the last request to commit everything */
-    uint64_t flush_taken;  /* number of the last one of which everything is in a batch, or was */
-    uint64_t flushed;      /* number of the last one that was carried out */
+    bool incoming_urgent; /* what came in must not wait for more */
+    ab_linger linger;     /* until when it waits otherwise */
+    pthread_cond_t retry; /* to give up at once */
+    bool give_up;         /* stop trying to commit: the node closes */
+    bool lost_announced;  /* gave up on blocks that had been announced: the next start must know */
+    uint64_t flush;       /* number of the last request to commit everything */
+    uint64_t flush_taken; /* number of the last one of which everything is in a batch, or was */
+    uint64_t flushed;     /* number of the last one that was carried out */
     int flush_code;
     pthread_cond_t flush_done;
     bool paused; /* reading from the peers is stopped */

@@ -74,6 +74,7 @@ void ab_wal_thread_incoming(ab_incoming *incoming)
     }
     self->incoming_tail = incoming;
     self->incoming_bytes += incoming->buf->size;
+    ab_linger_came(&self->linger, first, ab_monotonic_ns());
     bool pause = !self->paused && self->incoming_bytes > node->config.memory_budget / PAUSE_SHARE;
     self->incoming_count++;
     bool urgent = !incoming->patient || pause || self->incoming_bytes >= RECEIVED_BYTES;

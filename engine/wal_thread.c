@@ -19,9 +19,6 @@
 #define COMMIT_BYTES (4ull << 20)
 /* Interval durability commits early for this: writers run ahead of the peers by what is announced and not committed. */
 #define INTERVAL_BYTES (2ull << 20)
-/* Received blocks that nobody waits for let a commit gather more of them, this long after the one before: a commit for each
- * would take the disk and the processor away from the writes that somebody does wait for. After a silence, at once. */
-#define RECEIVED_NS (2 * NS_PER_MS)
 
 /* What one round works on. */
 typedef struct gathered {
@@ -202,7 +199,7 @@ static uint64_t next_due(const ab_wal_thread *self)
         at = self->lazy_due == 0 ? AB_NEVER : self->lazy_due;
         at = self->batch->block_count > 0 && self->commit_due < at ? self->commit_due : at;
     }
-    uint64_t incoming = self->incoming_urgent ? 0 : self->committed_at + RECEIVED_NS;
+    uint64_t incoming = self->incoming_urgent ? 0 : ab_linger_due(&self->linger);
     return self->incoming_head != NULL && incoming < at ? incoming : at;
 }
 
@@ -281,7 +278,6 @@ static void finish_round(ab_node *node, ab_batch *batch, int code, uint64_t flus
     self->lost_announced = self->lost_announced || lost;
     self->flushed = flush;
     self->flush_code = code;
-    self->committed_at = ab_monotonic_ns();
     if (batch->trimming_count > 0 && self->lazy_due == 0) {
         self->lazy_due = ab_monotonic_ns() + AB_WAL_LAZY_NS / 10;
     }
