@@ -86,12 +86,14 @@ START_TEST(all_cases_as_json)
     check_cluster(root, "one");
     check_cluster(root, "latency");
     check_cluster(root, "silence");
-    /* what is applied everywhere has been acknowledged, two commits and a wait for more ago */
+    /* what is applied everywhere has been acknowledged, two commits ago */
     ck_assert_double_gt(median(root, "silence", "p50_us"), 20);
     ck_assert_double_gt(median(root, "many", "log_bytes_ratio"), 0.5);
     ck_assert_double_lt(median(root, "many", "log_bytes_ratio"), 2);
     ck_assert_double_gt(median(root, "loops", "entries_per_s"), 0);
     ck_assert_double_gt(median(root, "loop1", "p50_us"), 0);
+    ck_assert_double_gt(median(root, "loop1rest", "p50_us"), 0);
+    ck_assert_double_gt(median(root, "silence", "latency_ratio"), 0);
     ck_assert_double_gt(median(root, "tcp", "entries_per_s"), 0);
     ck_assert_double_gt(median(root, "many", "ratio"), 0);
     ck_assert_double_gt(median(root, "one", "ratio"), 0);

@@ -146,9 +146,9 @@ START_TEST(loops_log_and_trim)
     opts.keep = true;
     opts.load.warmup_ns = 50000000;
     opts.load.duration_ns = 200000000;
-    opts.ref.backlog = 4;
+    const struct ab_bench_loops loops = {"loops", 2, {.block = 100, .backlog = 4}};
     struct ab_bench_site site = {.opts = &opts, .dir = dir, .cancel_fd = -1, .err = err};
-    ck_assert_msg(ab_bench_run_loops(&site, "loops", 2, 100, 1, &result) == 0, "%s", said);
+    ck_assert_msg(ab_bench_run_loops(&site, &loops, 1, &result) == 0, "%s", said);
     double entries = result.figures[AB_FIG_ENTRIES];
     double rate = result.figures[AB_FIG_ENTRIES_PER_S];
     ck_assert(entries >= 200 && fmod(entries, 100) == 0);
@@ -171,10 +171,27 @@ START_TEST(a_run_leaves_nothing)
     ab_bench_opts_init(&opts);
     opts.load.warmup_ns = 0;
     opts.load.duration_ns = 50000000;
+    const struct ab_bench_loops loops = {"loop1", 1, {.block = 1, .backlog = 64}};
     struct ab_bench_site site = {.opts = &opts, .dir = dir, .cancel_fd = -1, .err = err};
-    ck_assert_msg(ab_bench_run_loops(&site, "loop1", 1, 1, 1, &result) == 0, "%s", said);
+    ck_assert_msg(ab_bench_run_loops(&site, &loops, 1, &result) == 0, "%s", said);
     ck_assert_int_eq(rmdir(dir), 0);
     ck_assert_int_eq(mkdir(dir, 0700), 0);
+}
+END_TEST
+
+/* Four commits, then 20 ms of rest: in 200 ms there cannot be more than ten times that, however fast the disk. */
+START_TEST(a_loop_that_rests)
+{
+    struct ab_bench_opts opts;
+    struct ab_bench_result result;
+    ab_bench_opts_init(&opts);
+    opts.load.warmup_ns = 0;
+    opts.load.duration_ns = 200000000;
+    const struct ab_bench_loops loops = {"loop1rest", 1, {.block = 1, .backlog = 64, .rests = true}};
+    struct ab_bench_site site = {.opts = &opts, .dir = dir, .cancel_fd = -1, .err = err};
+    ck_assert_msg(ab_bench_run_loops(&site, &loops, 1, &result) == 0, "%s", said);
+    ck_assert(result.figures[AB_FIG_ENTRIES] >= 4 && result.figures[AB_FIG_ENTRIES] <= 40);
+    ck_assert(result.figures[AB_FIG_P50_US] > 0);
 }
 END_TEST
 
@@ -306,6 +323,7 @@ int main(int argc, char **argv)
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, loops_log_and_trim);
     tcase_add_test(tcase, a_run_leaves_nothing);
+    tcase_add_test(tcase, a_loop_that_rests);
     tcase_add_loop_test(tcase, failures_are_told, 0, 3);
     tcase_add_test(tcase, silence_is_told);
     tcase_add_test(tcase, interruption_is_told);

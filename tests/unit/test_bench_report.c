@@ -46,6 +46,7 @@ static void setup(void)
         set(i, AB_COL_ONE, 100, 30);
         set(i, AB_COL_LOOP_ONE, 50, 200);
         set(i, AB_COL_LATENCY, 25, 300);
+        set(i, AB_COL_LOOP_RESTS, 20, 400);
         set(i, AB_COL_SILENCE, 20, 2000);
         set(i, AB_COL_TCP, 9000, NAN);
         ab_bench_ratios(report.columns, &rounds[i]);
@@ -59,6 +60,7 @@ START_TEST(ratios_are_of_the_same_round)
     ck_assert_double_eq_tol(rounds[2].columns[AB_COL_MANY].figures[AB_FIG_RATIO], 0.25, 1e-9);
     ck_assert_double_eq_tol(ab_bench_median(&report, AB_COL_MANY, AB_FIG_RATIO), 0.5, 1e-9);
     ck_assert_double_eq_tol(ab_bench_median(&report, AB_COL_LATENCY, AB_FIG_LATENCY_RATIO), 1.5, 1e-9);
+    ck_assert_double_eq_tol(ab_bench_median(&report, AB_COL_SILENCE, AB_FIG_LATENCY_RATIO), 5, 1e-9);
     ck_assert(isnan(ab_bench_median(&report, AB_COL_LOOPS, AB_FIG_RATIO)));
     ck_assert_double_eq_tol(ab_bench_median(&report, AB_COL_MANY, AB_FIG_LOGGED_RATIO), 1.25, 1e-9);
 }
@@ -84,6 +86,7 @@ START_TEST(references_only_where_needed)
     ab_bench_columns(&opts, columns);
     ck_assert(!columns[AB_COL_LOOPS] && !columns[AB_COL_MANY] && !columns[AB_COL_ONE]);
     ck_assert(columns[AB_COL_LOOP_ONE] && columns[AB_COL_LATENCY]);
+    ck_assert(!columns[AB_COL_SILENCE] && !columns[AB_COL_LOOP_RESTS]);
     struct ab_bench_round round = rounds[0];
     ab_bench_ratios(columns, &round); /* columns that were not measured get none */
     ck_assert(isnan(round.columns[AB_COL_MANY].figures[AB_FIG_RATIO]));
@@ -99,8 +102,8 @@ START_TEST(table_shows_columns_and_spread)
     fclose(out);
     ck_assert_msg(
         strstr(text, "anabranch 1.2.3 bench: 3 nodes, 1 group, payloads of 100 bytes, level local") &&
-            strstr(text, "loops          many           one         loop1       latency       silence        "
-                         "   tcp") &&
+            strstr(text, "loops          many           one         loop1       latency     loop1rest       "
+                         "silence           tcp") &&
             strstr(text, "ratio to one bare loop               -         0.500         0.050") &&
             strstr(text, "ratio of \"many\" over the rounds: 0.250 to 0.900") && !strstr(text, "wire bytes"),
         "%s", text);

@@ -54,11 +54,18 @@ static int run_column(const struct ab_bench_site *site, enum ab_bench_column col
                       struct ab_bench_result *result)
 {
     const struct ab_bench_opts *opts = site->opts;
+    struct ab_bench_loops loops = {
+        ab_bench_column_name(column), 1, {.block = 1, .backlog = opts->ref.backlog}};
     switch (column) {
     case AB_COL_LOOPS:
-        return ab_bench_run_loops(site, "loops", opts->load.nodes, opts->ref.block, round, result);
+        loops.count = opts->load.nodes;
+        loops.ref = opts->ref;
+        return ab_bench_run_loops(site, &loops, round, result);
     case AB_COL_LOOP_ONE:
-        return ab_bench_run_loops(site, "loop1", 1, 1, round, result);
+        return ab_bench_run_loops(site, &loops, round, result);
+    case AB_COL_LOOP_RESTS:
+        loops.ref.rests = true;
+        return ab_bench_run_loops(site, &loops, round, result);
     case AB_COL_MANY:
         return ab_bench_run_cluster(site, AB_BENCH_MANY, round, result);
     case AB_COL_ONE:

@@ -127,13 +127,13 @@ static int start_nodes(const struct ab_bench_site *site, struct ab_bench_crew *c
 }
 
 static int start_references(const struct ab_bench_site *site, struct ab_bench_crew *crew,
-                            enum ab_bench_role role, const char *run, uint32_t loops, uint32_t block)
+                            enum ab_bench_role role, const char *run, const struct ab_bench_loops *loops)
 {
     struct ab_bench_setup *setup = new_setup(site, role);
     int rc = setup ? 0 : 1;
-    for (uint32_t id = 1; id <= loops && rc == 0; id++) {
+    for (uint32_t id = 1; id <= loops->count && rc == 0; id++) {
         setup->id = id;
-        setup->ref.block = block;
+        setup->ref = loops->ref;
         rc = place(site, run, setup);
         if (rc == 0) {
             rc = ab_bench_crew_add(crew, setup);
@@ -391,7 +391,7 @@ static int lead_cluster(const struct ab_bench_site *site, struct ab_bench_crew *
 }
 
 static int lead_references(const struct ab_bench_site *site, struct ab_bench_crew *crew,
-                           enum ab_bench_role role, const char *run, uint32_t loops, uint32_t block,
+                           enum ab_bench_role role, const char *run, const struct ab_bench_loops *loops,
                            struct ab_bench_result *result)
 {
     struct sum *sum = calloc(1, sizeof *sum);
@@ -400,13 +400,14 @@ static int lead_references(const struct ab_bench_site *site, struct ab_bench_cre
         fprintf(site->err, "anabranch bench: out of memory\n");
         return 1;
     }
-    int rc = start_references(site, crew, role, run, loops, block);
+    int rc = start_references(site, crew, role, run, loops);
     if (rc == 0) {
         rc = let_write(site, crew, true, sum);
     }
-    for (uint32_t i = 0; i < loops && rc == 0; i++) {
+    for (uint32_t i = 0; i < loops->count && rc == 0; i++) {
         const struct ab_bench_done *done = &crew->members[i].last.as.done;
-        rate += per((double)(done->entries - done->before), seconds_since(sum->mark, done->last_ack)) / loops;
+        rate += per((double)(done->entries - done->before), seconds_since(sum->mark, done->last_ack)) /
+                loops->count;
     }
     if (rc == 0) {
         rc = collect(crew, sum);
@@ -479,22 +480,23 @@ int ab_bench_run_tcp(const struct ab_bench_site *site, uint32_t round, struct ab
 {
     char path[AB_BENCH_PATH_MAX] = "";
     struct ab_bench_crew *crew = NULL;
-    int rc = begin(site, "tcp", round, path, sizeof path, &crew, "TCP reference");
+    const struct ab_bench_loops one = {"tcp", 1, site->opts->ref};
+    int rc = begin(site, one.name, round, path, sizeof path, &crew, "TCP reference");
     if (rc == 0) {
-        rc = lead_references(site, crew, AB_BENCH_ROLE_TCP, path, 1, 1, result);
+        rc = lead_references(site, crew, AB_BENCH_ROLE_TCP, path, &one, result);
     }
     finish(site, path, crew);
     return rc;
 }
 
-int ab_bench_run_loops(const struct ab_bench_site *site, const char *name, uint32_t loops, uint32_t block,
-                       uint32_t round, struct ab_bench_result *result)
+int ab_bench_run_loops(const struct ab_bench_site *site, const struct ab_bench_loops *loops, uint32_t round,
+                       struct ab_bench_result *result)
 {
     char path[AB_BENCH_PATH_MAX] = "";
     struct ab_bench_crew *crew = NULL;
-    int rc = begin(site, name, round, path, sizeof path, &crew, "bare loop");
+    int rc = begin(site, loops->name, round, path, sizeof path, &crew, "bare loop");
     if (rc == 0) {
-        rc = lead_references(site, crew, AB_BENCH_ROLE_LOOP, path, loops, block, result);
+        rc = lead_references(site, crew, AB_BENCH_ROLE_LOOP, path, loops, result);
     }
     finish(site, path, crew);
     return rc;

@@ -57,8 +57,14 @@ int ab_bench_run_idle(const struct ab_bench_site *site, uint32_t groups, uint32_
 /* One loopback TCP connection. */
 int ab_bench_run_tcp(const struct ab_bench_site *site, uint32_t round, struct ab_bench_result *result);
 
-/* `loops` bare loops at once, `block` entries per commit; `name` is for their directory. */
-int ab_bench_run_loops(const struct ab_bench_site *site, const char *name, uint32_t loops, uint32_t block,
-                       uint32_t round, struct ab_bench_result *result);
+/* Bare loops at once. */
+struct ab_bench_loops {
+    const char *name; /* for their directory */
+    uint32_t count;
+    struct ab_bench_ref ref;
+};
+
+int ab_bench_run_loops(const struct ab_bench_site *site, const struct ab_bench_loops *loops, uint32_t round,
+                       struct ab_bench_result *result);
 
 #endif

@@ -139,13 +139,18 @@ static int run(struct loop *loop, const struct ab_bench_go *go, struct ab_bench_
             return rc;
         }
         uint64_t now = ab_bench_now();
-        if (warm) {
+        loop->done.calls++;
+        bool rests = loop->setup->ref.rests;
+        bool last = rests && loop->done.calls % AB_BENCH_BEFORE_SILENCE == 0;
+        if (warm && (last || !rests)) {
             ab_hist_add(&loop->latency, now - begun);
         }
-        loop->done.calls++;
         loop->done.entries += loop->setup->ref.block;
         loop->done.last_ack = now;
-        begun = now;
+        if (last) {
+            ab_bench_sleep_until(now + AB_BENCH_SILENCE_NS);
+        }
+        begun = last ? ab_bench_now() : now;
     }
     return 0;
 }

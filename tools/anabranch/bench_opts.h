@@ -11,6 +11,9 @@
 #define AB_BENCH_NODES_MAX 7u
 #define AB_BENCH_PATH_MAX 1024u
 #define AB_BENCH_SILENCES_MAX 4096u /* measured in a run */
+/* Every fourth write is the last before a silence. */
+#define AB_BENCH_BEFORE_SILENCE 4u
+#define AB_BENCH_SILENCE_NS 20000000u
 
 /* What is measured beside the reference loops. */
 enum ab_bench_case {
@@ -48,6 +51,7 @@ struct ab_bench_load {
 struct ab_bench_ref {
     uint32_t block;   /* entries per commit */
     uint32_t backlog; /* blocks kept; the oldest beyond it goes in the same commit */
+    bool rests;       /* writes in the rhythm of case "silence" */
 };
 
 struct ab_bench_opts {

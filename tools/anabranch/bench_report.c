@@ -50,13 +50,22 @@ void ab_bench_columns(const struct ab_bench_opts *opts, bool columns[AB_COL_COUN
     columns[AB_COL_TCP] = columns[AB_COL_LOOPS];
     columns[AB_COL_IDLE_ONE] = columns[AB_COL_IDLE] = opts->cases[AB_BENCH_IDLE];
     columns[AB_COL_SILENCE] = opts->cases[AB_BENCH_SILENCE];
+    columns[AB_COL_LOOP_RESTS] = columns[AB_COL_SILENCE];
 }
 
 const char *ab_bench_column_name(enum ab_bench_column column)
 {
-    static const char *const names[AB_COL_COUNT] = {"loops",   "many", "one",   "loop1", "latency",
-                                                    "silence", "tcp",  "idle1", "idle"};
+    static const char *const names[AB_COL_COUNT] = {"loops",     "many",    "one", "loop1", "latency",
+                                                    "loop1rest", "silence", "tcp", "idle1", "idle"};
     return names[column];
+}
+
+static void set_latency_ratio(const bool columns[AB_COL_COUNT], struct ab_bench_round *round,
+                              enum ab_bench_column column, enum ab_bench_column reference)
+{
+    double *mine = round->columns[column].figures;
+    double bare = round->columns[reference].figures[AB_FIG_P50_US];
+    mine[AB_FIG_LATENCY_RATIO] = columns[column] && bare > 0 ? mine[AB_FIG_P50_US] / bare : NAN;
 }
 
 void ab_bench_ratios(const bool columns[AB_COL_COUNT], struct ab_bench_round *round)
@@ -73,9 +82,8 @@ void ab_bench_ratios(const bool columns[AB_COL_COUNT], struct ab_bench_round *ro
         columns[AB_COL_IDLE]
             ? idle[AB_FIG_RESIDENT_MIB] - round->columns[AB_COL_IDLE_ONE].figures[AB_FIG_RESIDENT_MIB]
             : NAN;
-    double *latency = round->columns[AB_COL_LATENCY].figures;
-    double bare = round->columns[AB_COL_LOOP_ONE].figures[AB_FIG_P50_US];
-    latency[AB_FIG_LATENCY_RATIO] = columns[AB_COL_LATENCY] && bare > 0 ? latency[AB_FIG_P50_US] / bare : NAN;
+    set_latency_ratio(columns, round, AB_COL_LATENCY, AB_COL_LOOP_ONE);
+    set_latency_ratio(columns, round, AB_COL_SILENCE, AB_COL_LOOP_RESTS);
 }
 
 static int compare_doubles(const void *a, const void *b)
@@ -206,6 +214,12 @@ static void print_notes(const struct ab_bench_report *report, FILE *out)
     }
     if (report->columns[AB_COL_LATENCY]) {
         fputs("loop1: one bare LMDB loop, one entry per commit; latency: one ab_write_wait at a time\n", out);
+    }
+    if (report->columns[AB_COL_SILENCE]) {
+        fputs("loop1rest: loop1 in the rhythm of silence, the last commit before each rest: what of the "
+              "percentiles of "
+              "silence is the disk's\n",
+              out);
     }
     if (report->columns[AB_COL_TCP]) {
         fputs("tcp: what one loopback connection carries, as entries of that size\n", out);

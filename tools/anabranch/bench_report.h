@@ -14,6 +14,7 @@ enum ab_bench_column {
     AB_COL_ONE,
     AB_COL_LOOP_ONE, /* the reference for latency: one bare loop, one entry per commit */
     AB_COL_LATENCY,
+    AB_COL_LOOP_RESTS, /* what the disk alone takes for the last commit before a silence */
     AB_COL_SILENCE,
     AB_COL_TCP, /* the other reference: one loopback connection */
     AB_COL_IDLE_ONE,

@@ -213,10 +213,7 @@ static void *write_waiting(void *arg)
     return NULL;
 }
 
-/* Every fourth write is the last before a silence; those after the warm-up are marked for the state machines. */
-#define BEFORE_SILENCE 4u
-#define SILENCE_NS 20000000u
-
+/* Those after the warm-up are marked for the state machines. */
 static void mark_silence(ab_bench_writer *w, uint64_t now)
 {
     bool measured = now >= w->work->mark && w->tally.silences < AB_BENCH_SILENCES_MAX;
@@ -233,13 +230,13 @@ static void *write_and_rest(void *arg)
     struct ab_bench_tally *tally = &w->tally;
     ab_bench_sleep_until(w->work->start);
     for (uint64_t now = ab_bench_now(); w->written < w->quota && now < w->end; now = ab_bench_now()) {
-        bool last = w->written % BEFORE_SILENCE == BEFORE_SILENCE - 1;
+        bool last = w->written % AB_BENCH_BEFORE_SILENCE == AB_BENCH_BEFORE_SILENCE - 1;
         stamp(w, 1);
         memset(w->payloads + AB_BENCH_SILENCE_AT, 'x', sizeof(struct ab_bench_silence));
         if (last) {
             mark_silence(w, now);
         }
-        ab_group *group = w->work->groups[w->written / BEFORE_SILENCE % w->work->load->groups];
+        ab_group *group = w->work->groups[w->written / AB_BENCH_BEFORE_SILENCE % w->work->load->groups];
         tally->code = ab_write_wait(group, w->views, 1, &options, NULL);
         if (tally->code != AB_OK) {
             break;
@@ -249,7 +246,7 @@ static void *write_and_rest(void *arg)
         tally->calls++;
         w->written++;
         if (last) {
-            ab_bench_sleep_until(ab_bench_now() + SILENCE_NS);
+            ab_bench_sleep_until(ab_bench_now() + AB_BENCH_SILENCE_NS);
         }
     }
     return NULL;
