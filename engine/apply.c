@@ -330,7 +330,8 @@ static void finish_work(ab_apply_thread *self, const work *done, int code, uint6
     }
     bool early =
         group->checkpoint_due != 0 && group->checkpoint_bytes >= group->node->config.checkpoint_bytes;
-    bool more = group->jobs_head != NULL || (group->apply_head != NULL && group->apply_after == 0) || early;
+    bool blocks = group->apply_head != NULL && !group->retry_listed; /* else they come with the retry */
+    bool more = group->jobs_head != NULL || blocks || early;
     if (group->apply_stopped) {
         pthread_cond_broadcast(&self->idle);
     } else if (more) {

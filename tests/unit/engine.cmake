@@ -12,6 +12,8 @@ ab_test(NAME test_quarantine SOURCES test_quarantine.c ${ENGINE_SUPPORT} LIBS ${
 # The log's own calls go through the test, which refuses some of them.
 ab_test(NAME test_engine_refused SOURCES test_engine_refused.c ${ENGINE_SUPPORT} LIBS ${ENGINE_LIBS} LABELS unit)
 target_link_options(test_engine_refused PRIVATE -Wl,--wrap=ab_wal_commit -Wl,--wrap=ab_wal_read)
+ab_test(NAME test_engine_apply SOURCES test_engine_apply.c ${ENGINE_SUPPORT} LIBS ${ENGINE_LIBS} LABELS unit)
+target_link_options(test_engine_apply PRIVATE -Wl,--wrap=ab_wal_read)
 # Blocks are harmed before they are sealed.
 ab_test(NAME test_engine_malformed SOURCES test_engine_malformed.c ${ENGINE_SUPPORT} LIBS ${ENGINE_LIBS} LABELS unit)
 target_link_options(test_engine_malformed PRIVATE -Wl,--wrap=ab_block_seal)
