@@ -341,9 +341,9 @@ static void finish_work(ab_apply_thread *self, const work *done, int code, uint6
     free(finished);
 }
 
-/* A group whose closing gave up on this thread must not be touched any more once user code returns. */
-static bool may_go_on(ab_apply_thread *self, ab_group *group)
+bool ab_apply_goes_on(ab_group *group)
 {
+    ab_apply_thread *self = group->apply_thread;
     pthread_mutex_lock(&self->lock);
     bool stopped = group->apply_stopped;
     pthread_mutex_unlock(&self->lock);
@@ -382,7 +382,7 @@ static void *apply_main(void *arg)
         if (next.item != NULL && goes_on) {
             code = ab_apply_item_run(self, next.group, next.item, &bytes);
         }
-        if (next.checkpoint && may_go_on(self, next.group) && ab_apply_checkpoint(next.group) != AB_OK) {
+        if (next.checkpoint && ab_apply_goes_on(next.group) && ab_apply_checkpoint(next.group) != AB_OK) {
             pthread_mutex_lock(&self->lock);
             plan_checkpoint(self, next.group, 0);
             pthread_mutex_unlock(&self->lock);

@@ -35,6 +35,10 @@ struct ab_frontier_out {
     ab_marks set;
 };
 
+/** Whether the group goes on. Asked whenever user code has returned: a close may have given up on the thread meanwhile, and then
+ *  neither the state machine nor the log may be touched any more. @return false: it closes, or is closed */
+bool ab_apply_goes_on(ab_group *group);
+
 /** Gives one block to the state machine and tells the core. On the group's apply thread.
  *  @return AB_OK (done), else to be tried again later; if its block is damaged it is gone with the whole queue */
 int ab_apply_item_run(ab_apply_thread *self, ab_group *group, const ab_apply_item *item, uint64_t *bytes);

@@ -40,7 +40,8 @@ static int call_apply(ab_group *group, ab_stream stream, const ab_entry *entries
         return code;
     }
     atomic_fetch_add_explicit(&group->applied_entries, count, memory_order_relaxed);
-    if (count > 0 && ab_marks_get(&group->quarantine_end, stream) >= entries[0].index) {
+    if (count > 0 && ab_marks_get(&group->quarantine_end, stream) >= entries[0].index &&
+        ab_apply_goes_on(group)) {
         ab_quarantine_applied(group, stream, entries[0].index, entries[count - 1].index);
     }
     return AB_OK;
@@ -61,12 +62,18 @@ static int apply_entries(ab_group *group, const ab_entry *entries, size_t count)
         if (code != AB_EREJECT || failed >= count - start) {
             return code;
         }
+        if (!ab_apply_goes_on(group)) {
+            return AB_ECLOSED; /* the next start asks again */
+        }
         size_t bad = start + failed;
         if (failed > 0) {
             size_t ignored = 0;
             code = call_apply(group, stream, entries + start, failed, entries[bad].index - 1, &ignored);
             if (code != AB_OK) {
                 return code == AB_EREJECT ? AB_ERETRY : code;
+            }
+            if (!ab_apply_goes_on(group)) {
+                return AB_ECLOSED;
             }
         }
         code = ab_quarantine_put(group, &entries[bad]);
@@ -125,6 +132,9 @@ static int apply_buffer(ab_apply_thread *self, ab_group *group, const ab_block_h
             count += self->entries[count].index > done;
         }
         code = count > 0 ? apply_entries(group, self->entries, count) : AB_OK;
+        if (code == AB_OK && iter.left > 0 && !ab_apply_goes_on(group)) {
+            code = AB_ECLOSED; /* what is left is for the next start */
+        }
         if (code == AB_OK && decoded != AB_OK && decoded != AB_ENOTFOUND && header->last > done) {
             code = put_aside_rest(group, header, &iter);
         }
@@ -169,6 +179,9 @@ int ab_apply_item_run(ab_apply_thread *self, ab_group *group, const ab_apply_ite
         *bytes = buf->size;
         code = apply_buffer(self, group, &header, buf);
         ab_buf_unref(buf);
+    }
+    if (code != AB_OK && !ab_apply_goes_on(group)) {
+        return code; /* nobody tries again */
     }
     note_outcome(group, item, code);
     if (buf == NULL && code == AB_ECORRUPT) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The apply thread, and what it must not sleep over. The reads of the log go through this file (linked with --wrap), which finds one
- * block damaged. Nodes of one process on loopback. */
+/* The apply thread: what it sleeps over, and what is left alone when a state machine comes back too late. The reads of the log go
+ * through this file (linked with --wrap), which finds one block damaged. Nodes of one process on loopback. */
 #include "engine/apply.h"
 #include "tests/support/nodes.h"
 
@@ -129,12 +129,73 @@ START_TEST(what_comes_during_a_read_is_not_forgotten)
 }
 END_TEST
 
+static void short_stop(ab_node_config *config)
+{
+    config->stop_timeout_ms = 200;
+}
+
+static ab_node *volatile left_behind; /* on purpose: somebody is still in its state machine */
+
+static bool has_left(test_node *node)
+{
+    (void)node;
+    ab_apply_thread *thread = &left_behind->apply_threads[0];
+    pthread_mutex_lock(&thread->lock);
+    bool exited = thread->exited;
+    pthread_mutex_unlock(&thread->lock);
+    return exited;
+}
+
+/* The node is closed while its state machine applies these entries; then that goes on. */
+static void close_during_apply(const ab_bytes *payloads, size_t count)
+{
+    test_sm *sm = &cluster.nodes[0].sm;
+    cluster.tune = short_stop;
+    ck_assert_int_eq(test_cluster_open(&cluster, 0), AB_OK);
+    left_behind = cluster.nodes[0].node;
+    test_sm_block(sm, true);
+    ck_assert_int_eq(ab_write_wait(cluster.nodes[0].group, payloads, count, NULL, NULL), AB_OK);
+    ck_assert(test_sm_wait_inside(sm, WAIT_MS));
+    ck_assert_int_eq(test_cluster_close(&cluster, 0), AB_ETIMEDOUT);
+    test_sm_block(sm, false);
+    wait_until(has_left, NULL);
+    ck_assert_uint_eq(sm->applies, 1);
+}
+
+/* A state machine that comes back when its node has been closed and left behind is not called again, and nothing that it
+ * answers is carried out: neither log nor state machine are the thread's any more. */
+START_TEST(an_answer_that_comes_too_late_is_not_carried_out)
+{
+    const ab_bytes payloads[] = {{"w-0", 3}, {"w-1", 3}, {"w-2", 3}};
+    test_cluster_init(&cluster, 1);
+    cluster.nodes[0].sm.reject = "w-1";
+    close_during_apply(payloads, 3);
+    ck_assert_int_eq(test_cluster_open(&cluster, 0), AB_OK); /* all of it is done again */
+    expect_entries(0, 2);
+}
+END_TEST
+
+/* Nor does it get the rest of a block that takes several calls. */
+START_TEST(what_is_left_of_a_block_waits_for_the_next_start)
+{
+    static ab_bytes payloads[20000];
+    for (size_t i = 0; i < sizeof payloads / sizeof payloads[0]; i++) {
+        payloads[i] = (ab_bytes){"w", 1};
+    }
+    test_cluster_init(&cluster, 1);
+    close_during_apply(payloads, sizeof payloads / sizeof payloads[0]);
+    ck_assert_uint_lt(test_sm_count(&cluster.nodes[0].sm), sizeof payloads / sizeof payloads[0]);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("engine_apply");
     TCase *tc = tcase_create("apply");
     tcase_add_checked_fixture(tc, NULL, teardown);
     tcase_add_test(tc, what_comes_during_a_read_is_not_forgotten);
+    tcase_add_test(tc, an_answer_that_comes_too_late_is_not_carried_out);
+    tcase_add_test(tc, what_is_left_of_a_block_waits_for_the_next_start);
     tcase_set_timeout(tc, 90);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
