@@ -11,6 +11,7 @@
 #define MARKS_ROOM (16u * AB_BLOCK_MARK)
 #define BLOCK_START 4096u
 #define NS_PER_MS 1000000ull
+#define SCARCE_NS (10 * NS_PER_MS) /* out of memory: looked at again then */
 
 void ab_open_block_free(ab_open_block *block)
 {
@@ -540,7 +541,7 @@ static uint64_t collect_due(ab_ticket_list *list, uint64_t now, ab_done *done)
             continue;
         }
         if (ab_ticket_reserve(&done->list) != AB_OK) {
-            return now; /* out of memory: looked at again at once, when some is free */
+            return now + SCARCE_NS;
         }
         ab_ticket_add(&done->list, ticket);
         list->waiters -= ticket->waiter != NULL;
@@ -558,7 +559,7 @@ static uint64_t expire_block(ab_group *group, ab_open_block *block, uint64_t now
     }
     ab_done *done = calloc(1, sizeof *done);
     if (done == NULL) {
-        return now + 10 * NS_PER_MS;
+        return now + SCARCE_NS;
     }
     uint64_t next = collect_due(&block->done.list, now, done);
     if (done->list.count == 0) {

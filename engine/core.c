@@ -220,9 +220,13 @@ static void carry_out(ab_group *group, const ab_action *action, follow_up *later
 static void update_timer(ab_group *group)
 {
     uint64_t deadline = group->backend->deadline(group->core);
-    if (deadline < group->armed && ab_transport_timer(group->node->transport, group->id, deadline) == AB_OK) {
-        group->armed = deadline;
+    if (deadline >= group->armed) {
+        return;
     }
+    while (ab_transport_timer(group->node->transport, group->id, deadline) != AB_OK) {
+        ab_node_relieve(group->node); /* without it a quiet group would not look again */
+    }
+    group->armed = deadline;
 }
 
 void ab_group_timer(ab_group *group)

@@ -117,7 +117,12 @@ ab_incoming *ab_wal_take_incoming(ab_node *node, uint64_t bytes, ab_dirty_list *
     for (ab_group *group = ab_dirty_pop(left); group != NULL; group = ab_dirty_pop(left)) {
         ab_dirty_add(&self->dirty, group);
     }
-    if (bytes > 0 && ab_batch_reserve(self->batch, self->incoming_count) == AB_OK) {
+    while (bytes > 0 && ab_batch_reserve(self->batch, self->incoming_count) != AB_OK) {
+        pthread_mutex_unlock(&self->lock); /* what is left here would be found again at once */
+        ab_node_relieve(node);
+        pthread_mutex_lock(&self->lock);
+    }
+    if (bytes > 0) {
         taken = cut_incoming(self, bytes);
     }
     if (self->paused && self->incoming_bytes <= node->config.memory_budget / RESUME_SHARE) {
