@@ -116,7 +116,7 @@ START_TEST(reloads)
     ck_assert_uint_eq(count_in_log("level=debug"), 0);
     ck_assert_uint_eq(count_in_log(" level=info from=daemon msg=\"ready\" http_host=127.0.0.1 http_port="),
                       1);
-    edit("max_body: 4096", "max_body: 8192");
+    edit("max_body: 4096", "max_body: 8KiB");
     edit("durability: sync\n", "durability: sync\n  log_severity: debug\n");
     edit("", "  token: secret\n  timeout_ms: 1234\n");
     reload("msg=\"configuration read again\"");

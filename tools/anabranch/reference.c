@@ -3,7 +3,6 @@
 #include "tools/anabranch/reference.h"
 #include "tools/anabranchd/settings_keys.h"
 
-#include <inttypes.h>
 #include <string.h>
 
 /* A key of the library or the daemon. */
@@ -30,6 +29,7 @@ static bool library_key(void *arg, const ab_config_key *of)
 static void daemon_key(const ab_setting *setting, const caller *to)
 {
     static const char *const types[] = {[AB_SETTING_NUMBER] = "integer",
+                                        [AB_SETTING_SIZE] = "size",
                                         [AB_SETTING_TEXT] = "text",
                                         [AB_SETTING_LEVEL] = "name",
                                         [AB_SETTING_FORMAT] = "name"};
@@ -37,12 +37,12 @@ static void daemon_key(const ab_setting *setting, const caller *to)
     char number[32];
     char allowed[96];
     snprintf(path, sizeof path, "application.%s", setting->key);
-    snprintf(number, sizeof number, "%" PRIu64, setting->fallback);
+    ab_setting_number(setting, setting->fallback, number, sizeof number);
     ab_setting_allowed(setting, allowed, sizeof allowed);
     key k = {.of = {.path = path,
                     .type = types[setting->kind],
                     .unit = setting->unit,
-                    .fallback = setting->kind == AB_SETTING_NUMBER ? number : setting->text,
+                    .fallback = ab_setting_is_number(setting) ? number : setting->text,
                     .allowed = allowed,
                     .meaning = setting->meaning},
              .change = setting->change};

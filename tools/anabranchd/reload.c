@@ -103,7 +103,7 @@ static bool same_setting(const ab_setting *setting, const ab_settings *was, cons
 {
     const void *old = ab_setting_value(setting, was);
     const void *new = ab_setting_value(setting, is);
-    if (setting->kind == AB_SETTING_NUMBER) {
+    if (ab_setting_is_number(setting)) {
         return memcmp(old, new, sizeof(uint64_t)) == 0;
     }
     if (setting->kind == AB_SETTING_TEXT) {

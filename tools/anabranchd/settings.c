@@ -4,15 +4,15 @@
 #include "tools/anabranchd/settings_keys.h"
 
 #include <cyaml/cyaml.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <yaml.h>
 
-/* As libcyaml fills it, in the order of the keys: char * or uint64_t *; NULL where the file says nothing. */
+/* As libcyaml fills it, in the order of the keys; NULL where the file says nothing. Numbers are read here: libcyaml takes
+ * "10s" for 10 and -1 for the largest. */
 typedef struct raw {
-    void *values[AB_SETTINGS_COUNT];
+    char *values[AB_SETTINGS_COUNT];
 } raw;
 
 typedef struct raw_file {
@@ -32,15 +32,12 @@ static void make_schema(schema *to)
     const cyaml_schema_field_t end = CYAML_FIELD_END;
     for (size_t i = 0; i < AB_SETTINGS_COUNT; i++) {
         cyaml_schema_field_t *field = &to->application[i];
-        bool number = ab_settings_keys[i].kind == AB_SETTING_NUMBER;
         *field = (cyaml_schema_field_t){.key = ab_settings_keys[i].key,
-                                        .data_offset = (uint32_t)(i * sizeof(void *))};
-        field->value.type = number ? CYAML_UINT : CYAML_STRING;
+                                        .data_offset = (uint32_t)(i * sizeof(char *))};
+        field->value.type = CYAML_STRING;
         field->value.flags = flags;
-        field->value.data_size = number ? sizeof(uint64_t) : sizeof(char);
-        if (!number) {
-            field->value.string.max = AB_SETTING_TEXT_MAX;
-        }
+        field->value.data_size = sizeof(char);
+        field->value.string.max = AB_SETTING_TEXT_MAX;
     }
     to->application[AB_SETTINGS_COUNT] = end;
     const cyaml_schema_field_t file[] = {
@@ -137,19 +134,24 @@ static int fault(const char *path, const char *key, const char *what, ab_message
     return AB_ECONFIG;
 }
 
-static int take_number(const char *path, const ab_setting *setting, const uint64_t *given, ab_settings *to,
+static int take_number(const char *path, const ab_setting *setting, const char *given, ab_settings *to,
                        ab_message *message)
 {
-    uint64_t value = given != NULL ? *given : setting->fallback;
-    if (value < setting->least || value > setting->most) {
-        char allowed[64];
-        char what[128];
-        ab_setting_allowed(setting, allowed, sizeof allowed);
-        snprintf(what, sizeof what, "%" PRIu64 " is out of range (%s)", value, allowed);
-        return fault(path, setting->key, what, message);
+    uint64_t value = setting->fallback;
+    const char *wrong = "is out of range";
+    if (given != NULL && !ab_setting_parse(setting, given, &value)) {
+        wrong = setting->kind == AB_SETTING_SIZE
+                    ? "is not a size: a number with KiB, MiB, GiB, TiB or nothing behind it"
+                    : "is not a whole number";
+    } else if (value >= setting->least && value <= setting->most) {
+        memcpy(ab_setting_member(setting, to), &value, sizeof value);
+        return AB_OK;
     }
-    memcpy(ab_setting_member(setting, to), &value, sizeof value);
-    return AB_OK;
+    char allowed[64];
+    char what[192];
+    ab_setting_allowed(setting, allowed, sizeof allowed);
+    snprintf(what, sizeof what, "%.40s %s (%s)", given, wrong, allowed);
+    return fault(path, setting->key, what, message);
 }
 
 static int take_text(const char *path, const ab_setting *setting, const char *given, ab_settings *to,
@@ -189,8 +191,8 @@ static int take(const char *path, const raw *from, ab_settings *to, ab_message *
     int code = AB_OK;
     for (size_t i = 0; i < AB_SETTINGS_COUNT && code == AB_OK; i++) {
         const ab_setting *setting = &ab_settings_keys[i];
-        const void *given = from->values[i];
-        code = setting->kind == AB_SETTING_NUMBER ? take_number(path, setting, given, to, message)
+        const char *given = from->values[i];
+        code = ab_setting_is_number(setting)      ? take_number(path, setting, given, to, message)
                : setting->kind == AB_SETTING_TEXT ? take_text(path, setting, given, to, message)
                                                   : take_name(path, setting, given, to, message);
     }

@@ -2,8 +2,10 @@
 /* The keys of `application:`. Constant data, pure functions; any thread. */
 #include "tools/anabranchd/settings_keys.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define PLACE(member) offsetof(ab_settings, member)
@@ -24,10 +26,10 @@ const ab_setting ab_settings_keys[] = {
      "When a write is answered. `default`: the group's."},
     {"timeout_ms", AB_SETTING_NUMBER, AB_CHANGE_SIGHUP, PLACE(timeout_ms), "ms", AB_DEFAULT_TIMEOUT_MS, 1,
      600000, NULL, "Of a write or a read; then 503."},
-    {"max_body", AB_SETTING_NUMBER, AB_CHANGE_SIGHUP, PLACE(max_body), "bytes", AB_DEFAULT_MAX_BODY, 1024,
-     1u << 30, NULL, "Largest body, also when inflated; beyond it 413."},
-    {"max_bodies", AB_SETTING_NUMBER, AB_CHANGE_SIGHUP, PLACE(max_bodies), "bytes", AB_DEFAULT_MAX_BODIES,
-     1024, 1ull << 40, NULL,
+    {"max_body", AB_SETTING_SIZE, AB_CHANGE_SIGHUP, PLACE(max_body), "", AB_DEFAULT_MAX_BODY, 1024, 1u << 30,
+     NULL, "Largest body, also when inflated; beyond it 413."},
+    {"max_bodies", AB_SETTING_SIZE, AB_CHANGE_SIGHUP, PLACE(max_bodies), "", AB_DEFAULT_MAX_BODIES, 1024,
+     1ull << 40, NULL,
      "All bodies being received, inflated or parsed together; beyond it 503. At least `max_body`."},
     {"max_connections", AB_SETTING_NUMBER, AB_CHANGE_RESTART, PLACE(max_connections), "",
      AB_DEFAULT_MAX_CONNECTIONS, 1, 65000, NULL,
@@ -55,6 +57,46 @@ const void *ab_setting_value(const ab_setting *setting, const ab_settings *setti
     return (const char *)settings + setting->offset;
 }
 
+bool ab_setting_is_number(const ab_setting *setting)
+{
+    return setting->kind == AB_SETTING_NUMBER || setting->kind == AB_SETTING_SIZE;
+}
+
+static const char *const size_units[] = {"", "KiB", "MiB", "GiB", "TiB"};
+#define SIZE_UNITS (sizeof size_units / sizeof size_units[0])
+
+bool ab_setting_parse(const ab_setting *setting, const char *text, uint64_t *number)
+{
+    char *rest;
+    bool octal = text[0] == '0' && text[1] >= '0' && text[1] <= '9';
+    if (text[0] < '0' || text[0] > '9' || octal) {
+        return false;
+    }
+    errno = 0;
+    *number = strtoull(text, &rest, 10);
+    if (errno != 0) {
+        return false;
+    }
+    size_t units = setting->kind == AB_SETTING_SIZE ? SIZE_UNITS : 1;
+    for (unsigned i = 0; i < units; i++) {
+        if (strcmp(rest, size_units[i]) == 0 && *number <= UINT64_MAX >> (10 * i)) {
+            *number <<= 10 * i;
+            return true;
+        }
+    }
+    return false;
+}
+
+void ab_setting_number(const ab_setting *setting, uint64_t number, char *text, size_t size)
+{
+    size_t unit = 0;
+    while (setting->kind == AB_SETTING_SIZE && unit + 1 < SIZE_UNITS && number > 0 && number % 1024 == 0) {
+        number /= 1024;
+        unit++;
+    }
+    snprintf(text, size, "%" PRIu64 "%s", number, size_units[unit]);
+}
+
 const char *ab_log_format_name(unsigned format)
 {
     static const char *const names[] = {[AB_LOG_LOGFMT] = "logfmt", [AB_LOG_JSON] = "json"};
@@ -69,10 +111,15 @@ static void add_name(const char *name, char *text, size_t size)
 
 void ab_setting_allowed(const ab_setting *setting, char *text, size_t size)
 {
+    char least[24];
+    char most[24];
     text[0] = '\0';
     switch (setting->kind) {
     case AB_SETTING_NUMBER:
-        snprintf(text, size, "%" PRIu64 " to %" PRIu64, setting->least, setting->most);
+    case AB_SETTING_SIZE:
+        ab_setting_number(setting, setting->least, least, sizeof least);
+        ab_setting_number(setting, setting->most, most, sizeof most);
+        snprintf(text, size, "%s to %s", least, most);
         return;
     case AB_SETTING_TEXT:
         snprintf(text, size, "1 to %u bytes of text", AB_SETTING_TEXT_MAX);

@@ -11,6 +11,7 @@
 
 typedef enum ab_setting_kind {
     AB_SETTING_NUMBER, /* the member is a uint64_t */
+    AB_SETTING_SIZE,   /* the same, of bytes: KiB, MiB, GiB or TiB may stand behind it */
     AB_SETTING_TEXT,   /* a char *, not empty, of at most AB_SETTING_TEXT_MAX bytes */
     AB_SETTING_LEVEL,  /* an ab_write_level */
     AB_SETTING_FORMAT  /* an ab_log_format */
@@ -25,7 +26,7 @@ typedef struct ab_setting {
     ab_change change;
     size_t offset;
     const char *unit;  /* "" if it has none */
-    uint64_t fallback; /* of numbers, as the next two */
+    uint64_t fallback; /* of numbers and sizes, as the next two */
     uint64_t least;
     uint64_t most;
     const char *text;    /* default of the others; NULL: none */
@@ -40,6 +41,15 @@ extern const ab_setting ab_settings_keys[];
 /** The member that the key describes. */
 void *ab_setting_member(const ab_setting *setting, ab_settings *settings);
 const void *ab_setting_value(const ab_setting *setting, const ab_settings *settings);
+
+/** Whether the member is a number, of whatever kind. */
+bool ab_setting_is_number(const ab_setting *setting);
+
+/** Reads digits, and of a size the unit behind them; nothing else may be there. @return false: `text` is no such number */
+bool ab_setting_parse(const ab_setting *setting, const char *text, uint64_t *number);
+
+/** Puts a number as the file has it into `text`: "8086", "16MiB". */
+void ab_setting_number(const ab_setting *setting, uint64_t number, char *text, size_t size);
 
 /** "logfmt", "json"; NULL: there is no such format. */
 const char *ab_log_format_name(unsigned format);
