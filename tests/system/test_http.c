@@ -277,6 +277,9 @@ START_TEST(survives_kills)
 END_TEST
 
 #define NODE "node: {cluster: c, node_id: 1, data_dir: /nonexistent/x}\n"
+/* Goes on with more keys or "}". */
+#define THREE                                                                                                \
+    "node: {cluster: c, node_id: 1, data_dir: /nonexistent/x, peers: [{node_id: 2, host: a, port: 1}]"
 
 static const struct {
     const char *text;
@@ -304,6 +307,14 @@ static const struct {
     {NODE "application:\n  max_body: 2048\n  max_bodies: 1024\n",
      "application.max_bodies: must be at least max_body"},
     {NODE "application:\n  max_body: 10\n", "application.max_body: 10 is out of range"},
+    {NODE "application:\n  http_host: 0.0.0.0\n", "application.http_host 0.0.0.0 is not a loopback address"},
+    {NODE "application:\n  http_host: '::'\n", "application.http_host :: is not a loopback address"},
+    {NODE "groups: [{id: 1, name: g, members: [1], backend: raft}]\n", "group g: no backend is called raft"},
+    {THREE "}\napplication: {write_level: quorum}\n",
+     "group shard-0: write_level quorum is not in this version"},
+    {THREE ", write_level: all}\n", "group shard-0: write_level all is not in this version"},
+    {THREE "}\ngroups: [{id: 1, name: g, members: [1, 2], write_level: quorum}]\n",
+     "group g: write_level quorum is not in this version"},
     {NODE "application: 5\n", "application"},
     {NODE "aplication: {}\n", "aplication"},
 };
@@ -316,6 +327,24 @@ START_TEST(refuses_configs)
     int code = run(arguments, out, sizeof out);
     ck_assert_msg(code == 2, "exit code %d: %s", code, out);
     ck_assert_msg(strstr(out, bad_configs[_i].says) != NULL, "'%s' not in: %s", bad_configs[_i].says, out);
+}
+END_TEST
+
+/* What sounds like the above and is fine: one member alone is a majority, and a narrower level counts. */
+static const char *const good_configs[] = {
+    NODE "application: {write_level: quorum, http_host: '::1'}\n",
+    NODE "application: {http_host: localhost}\n",
+    NODE "application: {http_host: no.such.host.invalid}\n", /* for the start to say */
+    THREE ", write_level: quorum}\napplication: {write_level: local}\n",
+    THREE ", insecure: true}\napplication: {http_host: 0.0.0.0}\n",
+};
+
+START_TEST(takes_configs)
+{
+    char out[4096];
+    const char *const arguments[] = {"anabranchd", "--config", write_file(good_configs[_i]), "--check", NULL};
+    int code = run(arguments, out, sizeof out);
+    ck_assert_msg(code == 0, "exit code %d: %s", code, out);
 }
 END_TEST
 
@@ -405,6 +434,7 @@ static Suite *suite(void)
     c = tcase_create("command");
     tcase_add_checked_fixture(c, setup_dir, teardown);
     tcase_add_loop_test(c, refuses_configs, 0, sizeof bad_configs / sizeof *bad_configs);
+    tcase_add_loop_test(c, takes_configs, 0, sizeof good_configs / sizeof *good_configs);
     tcase_add_test(c, command_line);
     tcase_set_timeout(c, 120);
     suite_add_tcase(s, c);

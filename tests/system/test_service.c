@@ -153,6 +153,11 @@ START_TEST(keeps_what_it_has)
     reload("level=error from=daemon msg=\"the configuration stays as it is\" error=\"");
     ck_assert_uint_eq(count_in_log("max_boddy: is not a known key"), 1);
     write_comment(4097, 413);
+    edit("\n  max_boddy: 1", "");
+    edit("http_host: 127.0.0.1", "http_host: 0.0.0.0"); /* it would not start with that */
+    reload("level=error from=daemon msg=\"the configuration stays as it is\" error=\"");
+    ck_assert_uint_eq(count_in_log("0.0.0.0 is not a loopback address"), 1);
+    write_comment(4097, 413);
     edit("cluster: mainjob", "cluster: [");
     reload("msg=\"the configuration stays as it is\"");
     write_comment(4096, 204);

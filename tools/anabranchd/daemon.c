@@ -2,6 +2,7 @@
 /* From a configuration file to a running daemon and back. The main thread. */
 #include "tools/anabranchd/daemon.h"
 #include "tools/anabranchd/layout.h"
+#include "tools/anabranchd/listen.h"
 #include "tools/anabranchd/log.h"
 
 #include <errno.h>
@@ -79,6 +80,39 @@ static int make_groups(ab_daemon *daemon)
     return AB_OK;
 }
 
+/* The narrower one. */
+static ab_write_level level_of(const ab_daemon *daemon, const ab_group_config *group)
+{
+    if (daemon->settings->write_level != AB_WRITE_DEFAULT) {
+        return daemon->settings->write_level;
+    }
+    return group->write_level != AB_WRITE_DEFAULT ? group->write_level : daemon->node_config.write_level;
+}
+
+/* What is well-formed, and would make the group fail to open or refuse every write. */
+static int check_group(const ab_daemon *daemon, const ab_group_config *group, ab_message *message)
+{
+    int code = ab_group_config_check(group, message);
+    if (code != AB_OK) {
+        return code;
+    }
+    if (strcmp(group->backend, "multimaster") != 0 && strcmp(group->backend, "standalone") != 0) {
+        snprintf(message->text, sizeof message->text,
+                 "%.200s: group %.100s: no backend is called %.60s: multimaster and standalone are there",
+                 daemon->path, group->name, group->backend);
+        return AB_ECONFIG;
+    }
+    ab_write_level level = level_of(daemon, group);
+    if (group->member_count > 1 && (level == AB_WRITE_QUORUM || level == AB_WRITE_ALL)) {
+        snprintf(message->text, sizeof message->text,
+                 "%.200s: group %.100s: write_level %s is not in this version: memory and local are "
+                 "(application.write_level, that of the group, node.write_level)",
+                 daemon->path, group->name, ab_write_level_name(level));
+        return AB_ECONFIG;
+    }
+    return AB_OK;
+}
+
 int ab_daemon_configure(ab_daemon *daemon, const char *path, ab_message *message)
 {
     *daemon = (ab_daemon){.path = path, .settings = calloc(1, sizeof *daemon->settings)};
@@ -92,14 +126,16 @@ int ab_daemon_configure(ab_daemon *daemon, const char *path, ab_message *message
     if (code != AB_OK) {
         return code;
     }
-    ab_log_configure(daemon->node_config.log_severity, daemon->settings->log_format);
     code = ab_node_config_check(&daemon->node_config, message);
+    if (code == AB_OK) {
+        code = ab_listen_check(daemon->settings->http_host, daemon->node_config.insecure, message);
+    }
     if (code != AB_OK) {
         return code;
     }
     code = ab_config_group_count(daemon->file) > 0 ? copy_groups(daemon) : make_groups(daemon);
     for (size_t i = 0; i < daemon->group_count && code == AB_OK; i++) {
-        code = ab_group_config_check(&daemon->groups[i], message);
+        code = check_group(daemon, &daemon->groups[i], message);
     }
     return code;
 }

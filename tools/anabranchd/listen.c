@@ -54,30 +54,58 @@ static int open_socket(const struct addrinfo *address, uint16_t *port)
     return fd;
 }
 
+/* Free what is found. */
+static int resolve(const char *host, uint16_t port, int flags, struct addrinfo **found)
+{
+    char service[8];
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV | flags};
+    snprintf(service, sizeof service, "%u", (unsigned)port);
+    *found = NULL;
+    return getaddrinfo(host, service, &hints, found);
+}
+
+static int check_address(const char *host, const struct addrinfo *address, bool insecure, ab_message *message)
+{
+    if (insecure || is_loopback(address)) {
+        return AB_OK;
+    }
+    snprintf(message->text, sizeof message->text,
+             "application.http_host %.100s is not a loopback address, and HTTP is not encrypted: set "
+             "node.insecure: true if the network is trusted",
+             host);
+    return AB_ECONFIG;
+}
+
+int ab_listen_check(const char *host, bool insecure, ab_message *message)
+{
+    struct addrinfo *found = NULL;
+    if (resolve(host, 0, AI_NUMERICHOST, &found) != 0) {
+        return AB_OK;
+    }
+    int code = check_address(host, found, insecure, message);
+    freeaddrinfo(found);
+    return code;
+}
+
 int ab_listen(const char *host, uint16_t port, bool insecure, int *fd, uint16_t *port_out,
               ab_message *message)
 {
-    char service[8];
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *addresses = NULL;
-    snprintf(service, sizeof service, "%u", (unsigned)port);
-    int found = getaddrinfo(host, service, &hints, &addresses);
-    if (found != 0) {
+    int failure = resolve(host, port, 0, &addresses);
+    if (failure != 0) {
         snprintf(message->text, sizeof message->text, "application.http_host %.100s: %s", host,
-                 gai_strerror(found));
-        return AB_ECONFIG;
+                 gai_strerror(failure));
+        return failure == EAI_AGAIN ? AB_EIO : AB_ECONFIG; /* a name server that is away is no mistake */
     }
-    int code = AB_OK;
-    if (!insecure && !is_loopback(addresses)) {
+    int code = check_address(host, addresses, insecure, message);
+    if (code == AB_OK && (*fd = open_socket(addresses, port_out)) < 0) {
+        const char *what = errno == EADDRINUSE      ? ": another program has it, or another node"
+                           : errno == EADDRNOTAVAIL ? ": this machine does not have it"
+                           : errno == EACCES        ? ": below 1024 only root may"
+                                                    : "";
         snprintf(message->text, sizeof message->text,
-                 "application.http_host %.100s is not a loopback address, and HTTP is not encrypted: set "
-                 "node.insecure: "
-                 "true if the network is trusted",
-                 host);
-        code = AB_ECONFIG;
-    } else if ((*fd = open_socket(addresses, port_out)) < 0) {
-        snprintf(message->text, sizeof message->text, "cannot listen on %.100s port %u: %s", host,
-                 (unsigned)port, strerror(errno));
+                 "cannot listen on %.100s port %u (application.http_host, http_port): %s%s", host,
+                 (unsigned)port, strerror(errno), what);
         code = AB_EIO;
     }
     freeaddrinfo(addresses);

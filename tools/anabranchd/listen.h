@@ -16,4 +16,8 @@
 int ab_listen(const char *host, uint16_t port, bool insecure, int *fd, uint16_t *port_out,
               ab_message *message);
 
+/** Whether ab_listen() may have that address. A name is not looked up: that may take long, and have another result later.
+ * @return AB_OK, AB_ECONFIG */
+int ab_listen_check(const char *host, bool insecure, ab_message *message);
+
 #endif

@@ -183,6 +183,7 @@ int main(int argc, char **argv)
         ab_daemon_stop(&daemon);
         return EXIT_USAGE;
     }
+    ab_log_configure(daemon.node_config.log_severity, daemon.settings->log_format);
     if (given.check) {
         printf("%s: configuration is fine\n", given.config);
         ab_daemon_stop(&daemon);

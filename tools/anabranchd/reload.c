@@ -127,13 +127,12 @@ static void compare_settings(differences *all, const ab_settings *was, const ab_
 }
 
 /* What is different and needs a start. @return AB_OK, AB_ENOMEM */
-static int compare(const ab_daemon *daemon, const ab_config *file, const ab_settings *settings,
-                   differences *all)
+static int compare(const ab_daemon *daemon, const ab_daemon *fresh, differences *all)
 {
     values was;
     values is;
     int code = read_values(daemon->file, &was);
-    int other = read_values(file, &is);
+    int other = read_values(fresh->file, &is);
     code = code != AB_OK ? code : other;
     if (code == AB_OK) {
         compare_lines(all, was.text[NODE], is.text[NODE]);
@@ -143,7 +142,7 @@ static int compare(const ab_daemon *daemon, const ab_config *file, const ab_sett
         if (strcmp(was.text[GROUPS], is.text[GROUPS]) != 0) {
             add(all, "groups");
         }
-        compare_settings(all, daemon->settings, settings);
+        compare_settings(all, daemon->settings, fresh->settings);
     }
     free_values(&was);
     free_values(&is);
@@ -151,8 +150,11 @@ static int compare(const ab_daemon *daemon, const ab_config *file, const ab_sett
 }
 
 /* Requests under way may still look at the settings they began with: those are kept until the end. */
-static void take(ab_daemon *daemon, ab_settings *settings)
+static void take(ab_daemon *daemon, ab_daemon *fresh)
 {
+    ab_settings *settings = fresh->settings;
+    fresh->settings = NULL;
+    ab_log_configure(fresh->node_config.log_severity, settings->log_format);
     settings->before = daemon->settings;
     daemon->settings = settings;
     ab_http_use(daemon->http, settings);
@@ -162,27 +164,19 @@ void ab_daemon_reload(ab_daemon *daemon)
 {
     ab_message message = {""};
     differences all = {.size = 0};
-    ab_config *file = NULL;
-    ab_settings *settings = calloc(1, sizeof *settings);
-    int code = settings != NULL ? ab_config_load(daemon->path, &file, &message) : AB_ENOMEM;
-    code = code == AB_OK ? ab_settings_load(daemon->path, settings, &message) : code;
-    code = code == AB_OK ? compare(daemon, file, settings, &all) : code;
-    if (code != AB_OK) {
+    ab_daemon fresh;
+    int code = ab_daemon_configure(&fresh, daemon->path, &message);
+    code = code == AB_OK ? compare(daemon, &fresh, &all) : code;
+    if (code == AB_OK) {
+        take(daemon, &fresh);
+        ab_log(AB_LOG_INFO, "configuration read again");
+    } else {
         const char *why = message.text[0] != '\0' ? message.text : ab_strerror(code);
         ab_log_fields(AB_LOG_ERROR, "the configuration stays as it is", &(ab_log_field){"error", why, 0}, 1);
-        if (settings != NULL) {
-            ab_settings_free(settings);
-        }
-        free(settings);
-        ab_config_free(file);
-        return;
     }
-    ab_log_configure(ab_config_node(file)->log_severity, settings->log_format);
-    take(daemon, settings);
-    ab_config_free(file);
-    ab_log(AB_LOG_INFO, "configuration read again");
-    if (all.size > 0) {
+    if (all.size > 0 && code == AB_OK) {
         ab_log_fields(AB_LOG_WARN, "what changed here needs a restart", &(ab_log_field){"keys", all.keys, 0},
                       1);
     }
+    ab_daemon_stop(&fresh); /* nothing of it was opened */
 }
