@@ -2,8 +2,12 @@
 /* The point store: entries in, held in memory until a flush. The thread that applies; summaries from any. */
 #include "tools/anabranchd/store_internal.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
@@ -261,6 +265,23 @@ static void flushed(ab_store *store, const ab_counters *counters)
     }
 }
 
+/* Whether what a write of LMDB's came to is for want of room: it reports a short write, which is how a full disk often
+ * shows, as an input/output error. */
+static bool disk_is_full(const ab_store *store)
+{
+    const uint64_t margin = 1 << 20;
+    struct statvfs fs;
+    struct rlimit limit;
+    struct stat st;
+    int fd = -1;
+    if (statvfs(store->dir, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < margin) {
+        return true;
+    }
+    return getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+           mdb_env_get_fd(store->env, &fd) == MDB_SUCCESS && fstat(fd, &st) == 0 &&
+           (uint64_t)st.st_size + margin > limit.rlim_cur;
+}
+
 int ab_store_flush(ab_store *store)
 {
     if (!store->dirty) {
@@ -273,8 +294,9 @@ int ab_store_flush(ab_store *store)
         return code;
     }
     for (int growths = 0;; growths++) {
-        if (store->env == NULL && ab_store_env_reopen(store) != AB_OK) {
-            return AB_EIO;
+        code = store->env == NULL ? ab_store_env_reopen(store) : AB_OK;
+        if (code != AB_OK) {
+            return code;
         }
         int rc = ab_store_sweep(store);
         ab_counters counters = store->counters;
@@ -288,7 +310,7 @@ int ab_store_flush(ab_store *store)
             return AB_EIO;
         }
         if (rc != MDB_MAP_FULL || growths == GROWTHS_MAX) {
-            return ab_store_code(rc);
+            return ab_store_code(rc == EIO && disk_is_full(store) ? ENOSPC : rc);
         }
         code = ab_store_env_grow(store);
         if (code != AB_OK) {

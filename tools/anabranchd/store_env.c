@@ -23,6 +23,7 @@ int ab_store_code(int lmdb_code)
         return AB_ENOMEM;
     case ENOSPC:
     case EDQUOT:
+    case EFBIG:
         return AB_ENOSPC;
     case MDB_VERSION_MISMATCH:
         return AB_EVERSION;
