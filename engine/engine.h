@@ -385,10 +385,15 @@ void ab_append_acked(ab_group *group, ab_write_level level, ab_mark upto);
 void ab_append_refused(ab_group *group, ab_mark from, int code);
 /* Completes everything pending: `queued` for what has no index yet (it is not stored), `sealed` for what has one. */
 void ab_append_abandon(ab_group *group, int queued, int sealed);
-void ab_append_wake(ab_group *group);  /* who waits for room looks again */
-void ab_append_leave(ab_group *group); /* closing: until no writer waits for room any more */
-void ab_append_expire(ab_group *group, uint64_t now);
 void ab_open_block_free(ab_open_block *block);
+
+/* append_wait.c */
+/* Waits for room for `packed` bytes, up to `wait_ms` (0: not at all). The append lock is held. @return AB_OK, or why the write is
+ * refused */
+int ab_append_admit(ab_group *group, size_t packed, uint64_t wait_ms);
+void ab_append_wake(ab_group *group);                 /* who waits for room looks again */
+void ab_append_leave(ab_group *group);                /* closing: until no writer waits for room any more */
+void ab_append_expire(ab_group *group, uint64_t now); /* completes writes whose time is up */
 
 /* wal_thread.c; wal_queue.c: what takes work for the thread */
 int ab_wal_thread_start(ab_node *node);
