@@ -149,6 +149,12 @@ static const struct {
     {"POST /write HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400},
     {"POST /write HTTP/1.1\r\nHost: x\r\nContent-Length: 0x5\r\n\r\n", 400},
     {"POST /write HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999999\r\n\r\n", 413},
+    /* A proxy may have taken the other one of two ends of a body. */
+    {"POST /write HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nContent-Length: 5\r\n\r\n", 400},
+    {"POST /write HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n", 400},
+    {"POST /write HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+     400},
+    {"POST /write HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n\r\n", 501},
     {"BREW /write HTTP/1.1\r\nHost: x\r\n\r\n", 405},
     {"OPTIONS /write HTTP/1.1\r\nHost: x\r\n\r\n", 405},
     {"GET /ping HTTP/3.7\r\nHost: x\r\n\r\n", 505},
@@ -161,6 +167,18 @@ START_TEST(odd_heads)
     const char *text = hear(fd, "\r\n\r\n");
     ck_assert_msg(strncmp(text, "HTTP/1.1 ", 9) == 0 && atoi(text + 9) == heads[_i].status, "%s: %s",
                   heads[_i].head, text);
+    close(fd);
+}
+END_TEST
+
+/* What would follow the wrong end of a body is no request. */
+START_TEST(two_ends)
+{
+    int fd = dial();
+    say(fd, "POST /write HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nContent-Length: 36\r\n\r\n"
+            "GET /ping HTTP/1.1\r\nHost: smuggler\r\n\r\n");
+    const char *text = hear(fd, "HTTP/1.1 204");
+    ck_assert_msg(strstr(text, "HTTP/1.1 400") == text && strstr(text, "HTTP/1.1 204") == NULL, "%s", text);
     close(fd);
 }
 END_TEST
@@ -217,6 +235,7 @@ static Suite *suite(void)
     tcase_add_test(c, slow_heads);
     tcase_add_test(c, busy_stay);
     tcase_add_test(c, databases);
+    tcase_add_test(c, two_ends);
     tcase_add_loop_test(c, odd_heads, 0, sizeof heads / sizeof *heads);
     tcase_set_timeout(c, 120);
     suite_add_tcase(s, c);

@@ -113,6 +113,10 @@ static const struct {
     {"/delete?db=x", "", "name what to delete"},
     {"/delete?stpo=0", "", "unknown parameter"},
     {"/delete?start=yesterday", "", "RFC 3339"},
+    {"/delete?start=2&stop=1", "", "stop is before start"},
+    {"/delete?start=1&start=2&stop=3", "", "more than one start"},
+    {"/delete?stop=1&stop=2", "", "more than one stop"},
+    {"/delete?predicate=", "", "name what to delete"},
     {"/delete?measurement=", "", "empty"},
     {"/delete?measurement=a&measurement=b", "", "more than one measurement"},
     {"/delete?tag=a", "", "key=value"},
@@ -126,7 +130,9 @@ static const struct {
     {"/api/v2/delete", "{\"start\":0,\"stop\":1,\"predicate\":1}", "unknown member"},
     {"/api/v2/delete", "{\"start\":0,\"stop\":1,\"predicat\":\"\"}", "unknown member"},
     {"/api/v2/delete", "{\"start\":0,\"stop\":1,\"stop\":2}", "must be JSON"},
+    {"/api/v2/delete", "{\"start\":1,\"stop\":0}", "stop is before start"},
     {"/api/v2/delete?measurement=cpu", "{\"start\":0,\"stop\":1}", "belong into the body"},
+    {"/api/v2/delete?stop=9223372036854775807", "{\"start\":0,\"stop\":1}", "belong into the body"},
 };
 
 START_TEST(refuses)
@@ -136,6 +142,21 @@ START_TEST(refuses)
     ck_assert_msg(strstr(answer.body, refused[_i].says) != NULL, "%s", answer.body);
     ck_assert_ptr_nonnull(strstr(answer.body, "\"code\":\"invalid\""));
     check_get("/export", CPU1 CPU2 CPU3 MEM MINE);
+}
+END_TEST
+
+/* Everything is everything, the first and the last nanosecond that there are included. */
+START_TEST(all_of_time)
+{
+    static const char text[] = "m f=1 -9223372036854775808\nm f=2 9223372036854775807\n";
+    post("/write", text, 204);
+    check_get("/export", text);
+    check_get("/export?start=9223372036854775807", "m f=2 9223372036854775807\n");
+    post("/delete?start=-9223372036854775808", "", 204);
+    check_get("/export", "");
+    post("/write", text, 204);
+    post("/delete?stop=9223372036854775807", "", 204);
+    check_get("/export", "");
 }
 END_TEST
 
@@ -151,6 +172,7 @@ START_TEST(as_influxdb_2)
     check_get("/export", MEM MINE);
     get("/export?end=1", 400);
     ck_assert_ptr_nonnull(strstr(answer.body, "unknown parameter"));
+    get("/export?start=2&stop=1", 400);
     get("/delete?measurement=cpu", 405);
 }
 END_TEST
@@ -314,6 +336,7 @@ int main(void)
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_add_loop_test(c, selects, 0, sizeof selections / sizeof *selections);
     tcase_add_loop_test(c, refuses, 0, sizeof refused / sizeof *refused);
+    tcase_add_test(c, all_of_time);
     tcase_add_test(c, as_influxdb_2);
     tcase_add_test(c, sparse_exports);
     tcase_add_test(c, constant_memory);

@@ -93,7 +93,8 @@ static void check_head(ab_request *request, const char *path, const char *method
     if (request->route == NULL) {
         ab_http_refuse(request, MHD_HTTP_NOT_FOUND, "no such path: see docs/ANABRANCHD.md");
     } else if (!allows(request->route->methods, method)) {
-        ab_http_refuse(request, MHD_HTTP_METHOD_NOT_ALLOWED, "the path does not take this method");
+        ab_http_refuse(request, MHD_HTTP_METHOD_NOT_ALLOWED,
+                       "the path does not take this method: Allow names those it takes");
     } else if (!ab_http_may(request)) {
         ab_http_refuse(request, MHD_HTTP_UNAUTHORIZED, "the token is missing or wrong");
     } else if (atomic_load(&request->http->draining)) {
@@ -103,12 +104,37 @@ static void check_head(ab_request *request, const char *path, const char *method
     }
 }
 
-/* Where the body ends is not known then. */
-static bool has_unknown_coding(struct MHD_Connection *connection)
+/* What the head says of the body's end. */
+typedef struct framing {
+    unsigned ends;
+    bool unknown; /* a coding that has one of its own */
+} framing;
+
+static enum MHD_Result on_header(void *arg, enum MHD_ValueKind kind, const char *name, const char *value)
 {
-    const char *coding =
-        MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_TRANSFER_ENCODING);
-    return coding != NULL && strcasecmp(coding, "chunked") != 0;
+    framing *f = arg;
+    (void)kind;
+    bool coding = strcasecmp(name, MHD_HTTP_HEADER_TRANSFER_ENCODING) == 0;
+    if (coding && (value == NULL || strcasecmp(value, "chunked") != 0)) {
+        f->unknown = true;
+    }
+    f->ends += coding || strcasecmp(name, MHD_HTTP_HEADER_CONTENT_LENGTH) == 0 ? 1 : 0;
+    return MHD_YES;
+}
+
+/* Refuses, and closes the connection after the answer, where it is not certain which byte ends the body. A proxy in front
+ * may have seen another one: what is between the two would be a request that it has not looked at. */
+static void check_framing(ab_request *request)
+{
+    framing f = {.ends = 0};
+    MHD_get_connection_values(request->connection, MHD_HEADER_KIND, on_header, &f);
+    request->hang_up = f.unknown || f.ends > 1;
+    if (f.unknown) {
+        ab_http_refuse(request, MHD_HTTP_NOT_IMPLEMENTED, "Transfer-Encoding is chunked, nothing else");
+    } else if (f.ends > 1) {
+        ab_http_refuse(request, MHD_HTTP_BAD_REQUEST,
+                       "more than one Content-Length or Transfer-Encoding: send one of them, once");
+    }
 }
 
 static enum MHD_Result begin(ab_http *http, struct MHD_Connection *connection, const char *path,
@@ -125,12 +151,11 @@ static enum MHD_Result begin(ab_http *http, struct MHD_Connection *connection, c
     snprintf(request->method, sizeof request->method, "%s", method);
     *state = request;
     ab_connection_asks(http, connection);
-    if (has_unknown_coding(connection)) {
-        return ab_http_error(request, MHD_HTTP_NOT_IMPLEMENTED, "Transfer-Encoding is chunked, nothing else");
-    }
+    check_framing(request);
     check_head(request, path, method);
     bool asks = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_EXPECT) != NULL;
-    if (request->refusal != 0 && (asks || ab_body_declared(request) > AB_BODY_DISCARD_MAX)) {
+    bool large = ab_body_declared(request) > AB_BODY_DISCARD_MAX;
+    if (request->refusal != 0 && (asks || large || request->hang_up)) {
         return ab_http_error(request, request->refusal, request->reason);
     }
     return MHD_YES;

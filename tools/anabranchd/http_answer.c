@@ -54,7 +54,7 @@ enum MHD_Result ab_http_queue(ab_request *request, unsigned status, struct MHD_R
     if (status == MHD_HTTP_UNAUTHORIZED) {
         MHD_add_response_header(response, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Basic realm=\"anabranchd\"");
     }
-    if (atomic_load(&http->draining)) {
+    if (atomic_load(&http->draining) || request->hang_up) {
         MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
     }
     enum MHD_Result result = MHD_queue_response(request->connection, status, response);
@@ -147,20 +147,25 @@ enum MHD_Result ab_http_error(ab_request *request, unsigned status, const char *
     return answer_error(request, status, message, RETRY_AFTER);
 }
 
+enum MHD_Result ab_http_unavailable(ab_request *request, int code, const char *message)
+{
+    return answer_error(request, MHD_HTTP_SERVICE_UNAVAILABLE, message,
+                        code == AB_ENOSPC ? RETRY_AFTER_DISK : RETRY_AFTER);
+}
+
 enum MHD_Result ab_http_failure(ab_request *request, int code)
 {
     char message[160];
     snprintf(message, sizeof message, "%s: %s", ab_error_name(code), ab_strerror(code));
     switch (code) {
     case AB_ENOSPC:
-        return answer_error(request, MHD_HTTP_SERVICE_UNAVAILABLE, message, RETRY_AFTER_DISK);
     case AB_EBUSY:
     case AB_ENOMEM:
     case AB_ETIMEDOUT:
     case AB_ECLOSED:
     case AB_ENOTLEADER:
     case AB_ERETRY:
-        return answer_error(request, MHD_HTTP_SERVICE_UNAVAILABLE, message, RETRY_AFTER);
+        return ab_http_unavailable(request, code, message);
     case AB_ETOOBIG:
         return ab_http_error(request, MHD_HTTP_CONTENT_TOO_LARGE,
                              "too much for one group's queue: send smaller batches or raise queue_bytes");
@@ -186,7 +191,7 @@ void ab_http_add_writes(const ab_request *request, struct MHD_Response *response
     size_t size = 0;
     for (size_t i = 0; text != NULL && i < options->shard_count; i++) {
         const ab_part *part = &request->parts[i];
-        if (!part->asked) {
+        if (!part->asked || part->last == 0) { /* at level `memory` it has no place yet */
             continue;
         }
         if (size + WRITE_TEXT_MAX > WRITES_HEADER_MAX) {

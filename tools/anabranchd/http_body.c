@@ -86,7 +86,8 @@ void ab_body_begin(ab_request *request)
     const char *encoding =
         MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_ENCODING);
     if (ab_body_declared(request) > request->settings->max_body) {
-        ab_http_refuse(request, MHD_HTTP_CONTENT_TOO_LARGE, "the body is larger than max_body");
+        ab_http_refuse(request, MHD_HTTP_CONTENT_TOO_LARGE,
+                       "the body is larger than max_body: send smaller batches or raise it");
     }
     if (encoding == NULL || encoding[0] == '\0' || strcasecmp(encoding, "identity") == 0) {
         return;
@@ -106,7 +107,8 @@ static bool append(ab_request *request, const char *data, size_t size)
 {
     size_t need = request->size + size;
     if (need > request->settings->max_body) {
-        ab_http_refuse(request, MHD_HTTP_CONTENT_TOO_LARGE, "the body is larger than max_body");
+        ab_http_refuse(request, MHD_HTTP_CONTENT_TOO_LARGE,
+                       "the body is larger than max_body: send smaller batches or raise it");
         return false;
     }
     if (need > request->capacity) {
@@ -172,7 +174,8 @@ static bool inflate_some(ab_request *request)
     int code = inflate(&in->stream, Z_NO_FLUSH);
     size_t made = room - in->stream.avail_out;
     if (in->stream.next_out == &beyond + 1) {
-        ab_http_refuse(request, MHD_HTTP_CONTENT_TOO_LARGE, "the body, inflated, is larger than max_body");
+        ab_http_refuse(request, MHD_HTTP_CONTENT_TOO_LARGE,
+                       "the body, inflated, is larger than max_body: send smaller batches or raise it");
         return false;
     }
     request->size += made;

@@ -83,7 +83,7 @@ static enum MHD_Result run(ab_request *request, int (*select)(ab_request *, ab_s
 static int select_arguments(ab_request *request, ab_selector *selector)
 {
     int code = ab_http_select(request, selector);
-    if (code == AB_OK && ab_selection_is_all(&selector->selection)) {
+    if (code == AB_OK && ab_selector_is_empty(selector)) {
         selector->reason = "name what to delete: measurement, tag, predicate, start, stop";
         return AB_EINVAL;
     }
@@ -99,7 +99,7 @@ static int select_json(ab_request *request, ab_selector *selector)
     ab_selector arguments; /* in the URL there may be what is ignored, nothing else */
     ab_selector_init(&arguments);
     int code = ab_http_select(request, &arguments);
-    if (code == AB_OK && !ab_selection_is_all(&arguments.selection)) {
+    if (code == AB_OK && !ab_selector_is_empty(&arguments)) {
         arguments.reason = "start, stop and predicate belong into the body";
         code = AB_EINVAL;
     }

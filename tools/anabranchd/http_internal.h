@@ -96,6 +96,7 @@ struct ab_request {
     const ab_route *route; /* NULL: no such path */
     unsigned refusal;      /* status of a request that is refused once its body was discarded; 0: none */
     const char *reason;
+    bool hang_up;      /* after the answer */
     uint64_t received; /* bytes of the body as sent */
     char *body;        /* inflated */
     size_t size;
@@ -157,6 +158,8 @@ enum MHD_Result ab_http_json(ab_request *request, unsigned status, json_t *body)
 /* An error's JSON: {"code", "message"}, as InfluxDB 2 has it, and "error" where clients of InfluxDB 1 look. */
 json_t *ab_http_describe(const ab_request *request, unsigned status, const char *message);
 enum MHD_Result ab_http_error(ab_request *request, unsigned status, const char *message);
+/* 503 for something that fails so, with Retry-After. */
+enum MHD_Result ab_http_unavailable(ab_request *request, int code, const char *message);
 /* Answers for a failed write or read: what a client should try again is 503 with Retry-After. */
 enum MHD_Result ab_http_failure(ab_request *request, int code);
 /* The first failure of the parts that were asked. */

@@ -44,7 +44,7 @@ enum MHD_Result ab_http_ready(ab_request *request)
         char message[256];
         snprintf(message, sizeof message, "%s%s%s: %s", group != NULL ? "group " : "the log",
                  group != NULL ? group : "", " takes no writes", ab_strerror(code));
-        return ab_http_error(request, MHD_HTTP_SERVICE_UNAVAILABLE, message);
+        return ab_http_unavailable(request, code, message);
     }
     struct tm utc;
     char started[32];

@@ -9,12 +9,6 @@ void ab_selection_init(ab_selection *selection)
     *selection = (ab_selection){.start = INT64_MIN, .stop = INT64_MAX};
 }
 
-bool ab_selection_is_all(const ab_selection *selection)
-{
-    return selection->measurement.size == 0 && selection->tag_count == 0 && selection->start == INT64_MIN &&
-           selection->stop == INT64_MAX;
-}
-
 int ab_bytes_compare(ab_bytes a, ab_bytes b)
 {
     size_t size = a.size < b.size ? a.size : b.size;

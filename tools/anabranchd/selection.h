@@ -22,8 +22,6 @@ typedef struct ab_selection {
 /** All points. */
 void ab_selection_init(ab_selection *selection);
 
-bool ab_selection_is_all(const ab_selection *selection);
-
 /** Whether points of the series (a canonical series key) are in it, as far as their time is, too. */
 bool ab_selection_has_series(const ab_selection *selection, ab_bytes series);
 

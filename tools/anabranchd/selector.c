@@ -329,12 +329,31 @@ bool ab_time_parse(const char *text, int64_t *ns)
 static const char no_time[] =
     "start and stop are times as RFC 3339 has them (2026-11-21T08:00:00Z), or nanoseconds since 1970";
 
+/* A range that is the wrong way round selects nothing: that is no wish, it is a mistake. */
+static int set_time(ab_selector *selector, const char *text, bool *has, int64_t *time)
+{
+    const ab_selection *selection = &selector->selection;
+    if (*has) {
+        return fault(selector, has == &selector->has_start ? "more than one start" : "more than one stop");
+    }
+    if (!ab_time_parse(text, time)) {
+        return fault(selector, no_time);
+    }
+    *has = true;
+    return selection->start <= selection->stop ? AB_OK : fault(selector, "stop is before start");
+}
+
 int ab_selector_start(ab_selector *selector, const char *text)
 {
-    return ab_time_parse(text, &selector->selection.start) ? AB_OK : fault(selector, no_time);
+    return set_time(selector, text, &selector->has_start, &selector->selection.start);
 }
 
 int ab_selector_stop(ab_selector *selector, const char *text)
 {
-    return ab_time_parse(text, &selector->selection.stop) ? AB_OK : fault(selector, no_time);
+    return set_time(selector, text, &selector->has_stop, &selector->selection.stop);
+}
+
+bool ab_selector_is_empty(const ab_selector *selector)
+{
+    return selector->name_count == 0 && !selector->has_start && !selector->has_stop;
 }
