@@ -169,13 +169,39 @@ START_TEST(server_time)
     struct timespec before;
     struct timespec after;
     clock_gettime(CLOCK_REALTIME, &before);
-    post("/write?precision=s", "m f=1\n", 204);
+    post("/write", "m f=1\n", 204);
     clock_gettime(CLOCK_REALTIME, &after);
     get("/export", 200);
     ck_assert_int_eq(strncmp(answer.body, "m f=1 ", 6), 0);
     long long time = strtoll(answer.body + 6, NULL, 10);
     ck_assert_int_ge(time, before.tv_sec * 1000000000ll + before.tv_nsec);
     ck_assert_int_le(time, after.tv_sec * 1000000000ll + after.tv_nsec);
+}
+END_TEST
+
+/* Where a write goes is not known when it is queued: then nothing is said of it. */
+START_TEST(memory_level)
+{
+    post("/write", "m f=1 1\n", 204);
+    ck_assert_ptr_nonnull(strstr(answer.writes, ":1."));
+    teardown();
+    setup_dir();
+    start_with("  write_level: memory\n");
+    post("/write", "m f=1 1\n", 204);
+    ck_assert_str_eq(answer.writes, "");
+}
+END_TEST
+
+/* As InfluxDB has it: whole units, so that two writes of one unit are one point. */
+START_TEST(server_time_in_units)
+{
+    post("/write?precision=h", "m f=1\n", 204);
+    post("/api/v2/write?precision=s", "n f=1\n", 204);
+    get("/export?measurement=m", 200);
+    ck_assert_int_eq(strncmp(answer.body, "m f=1 ", 6), 0);
+    ck_assert_int_eq(strtoll(answer.body + 6, NULL, 10) % 3600000000000ll, 0);
+    get("/export?measurement=n", 200);
+    ck_assert_int_eq(strtoll(answer.body + 6, NULL, 10) % 1000000000, 0);
 }
 END_TEST
 
@@ -376,6 +402,7 @@ START_TEST(log_is_full)
     ck_assert_int_eq(answer.status, 503);
     ck_assert_uint_eq(answer.retry_after, 10);
     get("/ready", 503);
+    ck_assert_uint_eq(answer.retry_after, 10);
     ck_assert_ptr_nonnull(strstr(answer.body, "takes no writes"));
     get("/health", 503);
     ck_assert_ptr_nonnull(strstr(answer.body, "\"status\":\"fail\""));
@@ -393,6 +420,8 @@ static Suite *suite(void)
     tcase_add_loop_test(c, every_precision, 0, sizeof precisions / sizeof *precisions);
     tcase_add_test(c, time_out_of_range);
     tcase_add_test(c, server_time);
+    tcase_add_test(c, server_time_in_units);
+    tcase_add_test(c, memory_level);
     tcase_add_test(c, malformed_lines);
     tcase_add_test(c, takes_gzip);
     tcase_add_test(c, refuses_gzip);

@@ -74,7 +74,7 @@ void ab_lp_begin(ab_lp_parser *parser, const char *text, size_t size, int64_t un
     parser->start = text;
     parser->end = text + size;
     parser->unit = unit;
-    parser->now = now;
+    parser->now = now - now % unit;
     parser->number = 0;
     parser->next_number = 1;
 }

@@ -56,7 +56,7 @@ void ab_lp_free(ab_lp_parser *parser);
 int64_t ab_lp_unit(const char *precision);
 
 /** Begins a text, which must stay where it is. `unit`: ns per unit of its time stamps; `now`: the time of
- * lines that have none. */
+ * lines that have none, in ns; cut to whole units. */
 void ab_lp_begin(ab_lp_parser *parser, const char *text, size_t size, int64_t unit, int64_t now);
 
 /** The next line that is neither blank nor a comment.
