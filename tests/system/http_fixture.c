@@ -14,6 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define CONVERGE_MS 60000u
+
 char base[64];
 ab_cluster cluster;
 ab_httpc client;
@@ -98,6 +100,42 @@ void post_to(size_t node, const char *path, const char *body)
     errno = 0;
     expect_answer(ab_httpc_post(&client, to, path, body, strlen(body), &answer), node, path);
     ck_assert_msg(answer.status == 204, "%s: %d %s", path, answer.status, answer.body);
+}
+
+static int compare_lines(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+const char *sorted(void)
+{
+    static char out[65536];
+    char *lines[1000];
+    size_t count = 0;
+    size_t n = 0;
+    char *text = strdup(answer.size > 0 ? answer.body : "");
+    for (char *line = strtok(text, "\n"); line != NULL && count < 1000; line = strtok(NULL, "\n")) {
+        lines[count++] = line;
+    }
+    qsort(lines, count, sizeof *lines, compare_lines);
+    out[0] = '\0';
+    for (size_t i = 0; i < count; i++) {
+        n += (size_t)snprintf(out + n, sizeof out - n, "%s\n", lines[i]);
+    }
+    free(text);
+    return out;
+}
+
+void check_everywhere(const char *expected)
+{
+    ck_assert_msg(ab_cluster_converge(&cluster, CONVERGE_MS, NULL), "%s", cluster.error);
+    for (size_t i = 0; i < cluster.count; i++) {
+        uint16_t from = ab_cluster_http_port(&cluster, i);
+        errno = 0;
+        expect_answer(ab_httpc_get(&client, from, "/export", &answer), i, "/export");
+        ck_assert_int_eq(answer.status, 200);
+        ck_assert_msg(strcmp(sorted(), expected) == 0, "node %zu has\n%s", i + 1, sorted());
+    }
 }
 
 void post_bytes(const char *path, const char *head, const void *body, size_t size, int status)

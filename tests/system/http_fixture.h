@@ -27,6 +27,10 @@ void post_bytes(const char *path, const char *head, const void *body, size_t siz
 void get(const char *path, int status);
 /* To one of several; must be answered with 204. */
 void post_to(size_t node, const char *path, const char *body);
+/* The answer's lines, sorted: groups come in an order of their own. Good until the next call. */
+const char *sorted(void);
+/* Waits until all have the same, which must be these lines, sorted. */
+void check_everywhere(const char *expected);
 
 /* A connection of its own for what the client does not do. */
 int dial(void);

@@ -22,31 +22,6 @@ static void setup_cluster(void)
     start_nodes(3, NULL, NULL);
 }
 
-static int compare_lines(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/* The answer's lines, sorted: groups come in an order of their own. */
-static const char *sorted(void)
-{
-    static char out[65536];
-    char *lines[1000];
-    size_t count = 0;
-    size_t n = 0;
-    char *text = strdup(answer.size > 0 ? answer.body : "");
-    for (char *line = strtok(text, "\n"); line != NULL && count < 1000; line = strtok(NULL, "\n")) {
-        lines[count++] = line;
-    }
-    qsort(lines, count, sizeof *lines, compare_lines);
-    out[0] = '\0';
-    for (size_t i = 0; i < count; i++) {
-        n += (size_t)snprintf(out + n, sizeof out - n, "%s\n", lines[i]);
-    }
-    free(text);
-    return out;
-}
-
 static void check_get(const char *path, const char *expected)
 {
     get(path, 200);
@@ -243,16 +218,6 @@ START_TEST(constant_memory)
     ck_assert_msg(most < before + AB_GROWTH_KIB, "from %ld to %ld KiB", before, most);
 }
 END_TEST
-
-static void check_everywhere(const char *expected)
-{
-    ck_assert_msg(ab_cluster_converge(&cluster, 30000, NULL), "%s", cluster.error);
-    for (size_t i = 0; i < 3; i++) {
-        ck_assert(ab_httpc_get(&client, ab_cluster_http_port(&cluster, i), "/export", &answer));
-        ck_assert_int_eq(answer.status, 200);
-        ck_assert_msg(strcmp(sorted(), expected) == 0, "node %zu has\n%s", i + 1, sorted());
-    }
-}
 
 /* A node writes while it is alone; what it wrote reaches the others after a delete that is later, which wins there as it
  * does at home. */
