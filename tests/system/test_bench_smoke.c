@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `anabranch bench` with real nodes: figures that make sense, JSON that parses, exit codes, and nothing left behind.
  * One thread; the bench is a process of its own. */
+#include "tests/support/run.h"
 #include "tests/support/sanitized.h"
 
 #include <check.h>
@@ -240,9 +241,5 @@ int main(void)
     tcase_add_test(tcase, use_and_help);
     tcase_add_test(tcase, interrupt_cleans_up);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return test_run(suite);
 }

@@ -3,6 +3,7 @@
  * digests and exports, nothing acknowledged missing, and every conflict won by the write that the rule names. The main
  * thread directs, a thread per node feeds. */
 #define _GNU_SOURCE /* nftw, unshare */
+#include "tests/support/run.h"
 #include "tools/mainjob/verdict.h"
 #include "tools/sensors/sensors.h"
 
@@ -331,9 +332,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return test_run(suite());
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Three real nodes forget deletes: after the grace, once all were there, and not before. One thread. */
+#include "tests/support/run.h"
 #include "tests/system/http_fixture.h"
 
 #include <check.h>
@@ -84,9 +85,5 @@ int main(void)
     tcase_add_test(c, waits_for_all);
     tcase_set_timeout(c, 240);
     suite_add_tcase(s, c);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return test_run(s);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A real anabranchd over HTTP: what it takes, what it refuses and how, connections, start and stop. One thread. */
+#include "tests/support/run.h"
 #include "tests/system/http_fixture.h"
 
 #include <arpa/inet.h>
@@ -443,9 +444,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return test_run(suite());
 }

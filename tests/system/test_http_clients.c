@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Clients that hold connections, and clients of InfluxDB 1 that make their database first, at a real anabranchd. One
  * thread. */
+#include "tests/support/run.h"
 #include "tests/system/http_fixture.h"
 
 #include <check.h>
@@ -249,9 +250,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return test_run(suite());
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The inspector beside live nodes: three of them in this process, the real program asks their real sockets. */
 #include "tests/support/nodes.h"
+#include "tests/support/run.h"
 
 #include <check.h>
 #include <dirent.h>
@@ -591,9 +592,5 @@ int main(void)
     tcase_add_test(tc, stopping_under_inspection);
     tcase_set_timeout(tc, 90);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

@@ -2,6 +2,7 @@
 /* What `anabranch --json` prints, of live nodes, of a stopped one, of ruined directories, against the tables of
  * docs/INSPECTOR.md; and every key of those tables is really printed by something. */
 #include "tests/support/nodes.h"
+#include "tests/support/run.h"
 #include "tests/support/schema.h"
 
 #include <check.h>
@@ -172,9 +173,5 @@ int main(void)
     tcase_add_test(tc, outputs_are_as_documented);
     tcase_add_test(tc, schema_finds_faults);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* GET /metrics read by a parser that is as strict as Prometheus' text format and its naming rules; /health, /ready and
  * /ping. One thread. */
+#include "tests/support/run.h"
 #include "tests/system/http_fixture.h"
 
 #include <check.h>
@@ -252,9 +253,5 @@ int main(void)
     tcase_add_test(c, answers_probes);
     tcase_set_timeout(c, 60);
     suite_add_tcase(s, c);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return test_run(s);
 }

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "tests/support/markup_check.h"
 #include "tests/support/nodes.h"
+#include "tests/support/run.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -168,9 +169,5 @@ int main(void)
     tcase_add_test(tests, stopped);
     tcase_add_test(tests, wrong_usage);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Exports and deletes of a part of the points over HTTP: what they select, what they refuse; exports in constant memory;
  * deletes in a cluster, where writes come late. One thread. */
+#include "tests/support/run.h"
 #include "tests/system/http_fixture.h"
 
 #include <check.h>
@@ -313,9 +314,5 @@ int main(void)
     tcase_add_test(c, converges);
     tcase_set_timeout(c, 120);
     suite_add_tcase(s, c);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return test_run(s);
 }

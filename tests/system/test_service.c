@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* anabranchd as a service: log lines, what SIGHUP changes and what not, what it tells its manager, how long it takes to
  * stop. One thread. */
+#include "tests/support/run.h"
 #include "tests/system/http_fixture.h"
 
 #include <check.h>
@@ -349,9 +350,5 @@ int main(void)
     tcase_add_test(c, stops_in_time);
     tcase_set_timeout(c, 60);
     suite_add_tcase(s, c);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return test_run(s);
 }

@@ -3,6 +3,7 @@
  * terminal. */
 #define _GNU_SOURCE
 #include "tests/support/nodes.h"
+#include "tests/support/run.h"
 
 #include <check.h>
 #include <pty.h>
@@ -298,9 +299,5 @@ int main(void)
     tcase_add_loop_test(tests, unknown_terminal, 0, 2);
     tcase_add_test(tests, no_terminal);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

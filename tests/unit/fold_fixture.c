@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A core with old streams; see fold_fixture.h. One thread. */
 #include "tests/unit/fold_fixture.h"
+#include "tests/support/run.h"
 
 #include "wal/block.h"
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* What the core finds: old streams of its own, and of node 2. */
@@ -188,9 +188,5 @@ int fold_run(const char *name, const TTest *const *tests, size_t count)
         tcase_add_test(tcase, tests[i]);
     }
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

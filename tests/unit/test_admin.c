@@ -2,6 +2,7 @@
 /* The admin endpoint of a real node over its real socket: the protocol, and clients that behave badly. */
 #include "engine/admin/server.h"
 #include "tests/support/nodes.h"
+#include "tests/support/run.h"
 
 #include <check.h>
 #include <errno.h>
@@ -521,9 +522,5 @@ int main(void)
     tcase_add_test(tc, starting_and_stopping_leaks_no_descriptor);
     tcase_set_timeout(tc, 60);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

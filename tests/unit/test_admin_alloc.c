@@ -3,6 +3,7 @@
 #include "engine/admin/answer.h"
 #include "engine/admin/server.h"
 #include "tests/support/alloc_fail.h"
+#include "tests/support/run.h"
 
 #include <check.h>
 #include <dirent.h>
@@ -106,9 +107,5 @@ int main(void)
     tcase_add_test(tc, starting);
     tcase_add_test(tc, rows);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The bench's histogram against sorted values: buckets tile the numbers, percentiles keep their bound. One thread. */
+#include "tests/support/run.h"
 #include "tools/anabranch/bench_hist.h"
 
 #include <check.h>
@@ -144,9 +145,5 @@ int main(void)
     tcase_add_test(tcase, empty);
     tcase_add_test(tcase, merge_is_as_if_added_to_one);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return test_run(suite);
 }

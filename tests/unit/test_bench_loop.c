@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Child processes of the bench: the reference loops for real, and what is told when a child fails, dies, is silent, or
  * the bench is interrupted. This program is its own child, as the bench is. */
+#include "tests/support/run.h"
 #include "tools/anabranch/bench_child.h"
 #include "tools/anabranch/bench_cluster.h"
 #include "tools/anabranch/bench_crew.h"
@@ -331,9 +332,5 @@ int main(int argc, char **argv)
     tcase_add_loop_test(tcase, replicas_that_differ_are_a_failure, 0, 4);
     tcase_add_test(tcase, a_message_that_makes_no_sense_is_refused);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return test_run(suite);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Options of the bench: what is taken, what is refused with which words, and that the help tells the real defaults.
  * One thread. */
+#include "tests/support/run.h"
 #include "tools/anabranch/bench_opts.h"
 
 #include <check.h>
@@ -177,9 +178,5 @@ int main(void)
     tcase_add_loop_test(tcase, wrong_use_is_told_with_the_option, 0, 17);
     tcase_add_test(tcase, help_tells_the_defaults);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return test_run(suite);
 }

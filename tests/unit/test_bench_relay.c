@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The bench's relay: bytes arrive as they were sent, as late as was asked for and no faster. One thread beside the
  * relay's. */
+#include "tests/support/run.h"
 #include "tools/anabranch/bench_relay.h"
 #include "tools/anabranch/bench_sys.h"
 
 #include <arpa/inet.h>
 #include <check.h>
 #include <netinet/in.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -110,9 +110,5 @@ int main(void)
     tcase_add_test(tcase, limits_the_rate);
     tcase_add_test(tcase, passes_the_end_on);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return test_run(suite);
 }

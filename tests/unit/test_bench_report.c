@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The bench's report: ratios within a round, medians over rounds, table and JSON. One thread. */
+#include "tests/support/run.h"
 #include "tools/anabranch/bench_report.h"
 
 #include <anabranch/node.h>
@@ -161,9 +162,5 @@ int main(void)
     tcase_add_test(tcase, json_has_it_all);
     tcase_add_test(tcase, a_full_disk_is_an_error);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return test_run(suite);
 }

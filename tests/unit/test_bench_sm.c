@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The bench's state machine: equal digests whatever the order, faults seen, checkpoints that come back or are refused.
  * One thread, and one test of two. */
+#include "tests/support/run.h"
 #include "tools/anabranch/bench_sm.h"
 #include "tools/anabranch/bench_sys.h"
 
@@ -262,9 +263,5 @@ int main(void)
     tcase_add_test(tcase, checkpoint_that_cannot_be_written_is_an_error);
     tcase_add_loop_test(tcase, waiter_is_woken, 0, 20);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return test_run(suite);
 }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The bench's writers against a made-up group: everything written once, never more calls outstanding than allowed,
  * repeats when busy, stops at a failure. The made-up group completes on a thread of its own. */
+#include "tests/support/run.h"
 #include "tools/anabranch/bench_sys.h"
 #include "tools/anabranch/bench_writer.h"
 
 #include <check.h>
 #include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define QUEUE 64u
@@ -303,9 +303,5 @@ int main(void)
     tcase_add_test(tcase, a_rate_is_kept);
     tcase_add_loop_test(tcase, one_at_a_time, 0, 2);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return test_run(suite);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The block format: round trips, boundary sizes, hostile bytes. One thread. */
+#include "tests/support/run.h"
 #include "tests/unit/test_wal_support.h"
 #include "wal/bytes.h"
 
@@ -326,9 +327,5 @@ int main(void)
     tcase_add_test(tcase, hostile_entries);
     tcase_add_test(tcase, streams_are_ordered);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return test_run(suite);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A block written once more into another stream of its origin: what stays, what changes, what is refused. One thread. */
+#include "tests/support/run.h"
 #include "tests/unit/test_wal_support.h"
 #include "wal/bytes.h"
 
@@ -324,9 +325,5 @@ int main(void)
     tcase_add_test(tcase, an_origin_must_make_sense);
     tcase_add_test(tcase, every_flip_and_every_cut_is_seen);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return test_run(suite);
 }

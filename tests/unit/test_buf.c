@@ -3,11 +3,11 @@
  * eight. */
 #include "engine/buf.h"
 #include "tests/support/alloc_fail.h"
+#include "tests/support/run.h"
 
 #include <anabranch/error.h>
 #include <check.h>
 #include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
 
 START_TEST(budget_counts_capacity)
@@ -154,9 +154,5 @@ int main(void)
     tcase_add_test(tcase, failing_allocations);
     tcase_add_test(tcase, threads_share);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

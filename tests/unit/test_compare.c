@@ -6,6 +6,7 @@
 #include "tests/compare/ours.h"
 #include "tests/compare/report.h"
 #include "tests/compare/resp.h"
+#include "tests/support/run.h"
 
 #include <check.h>
 #include <getopt.h>
@@ -379,9 +380,5 @@ int main(void)
     tcase_add_test(tcase, median_of_ratios);
     tcase_add_test(tcase, options);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return test_run(suite);
 }

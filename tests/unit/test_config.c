@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Configuration files: what a good one gives, and for every kind of mistake the exact message with its line. */
 #include "engine/base/yaml_scan.h"
+#include "tests/support/run.h"
 #include <anabranch/config.h>
 #include <check.h>
 #include <stdio.h>
@@ -527,9 +528,5 @@ int main(void)
     tcase_add_test(bad, values_and_where_they_come_from);
     tcase_set_timeout(bad, 60);
     suite_add_tcase(suite, bad);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

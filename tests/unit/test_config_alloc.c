@@ -2,6 +2,7 @@
 /* Loading a configuration with each allocation failing in turn: of the loader and of libcyaml, which allocates through
  * it. (libyaml takes no allocator.) */
 #include "tests/support/alloc_fail.h"
+#include "tests/support/run.h"
 #include <anabranch/config.h>
 #include <check.h>
 #include <stdlib.h>
@@ -106,9 +107,5 @@ int main(void)
     tcase_add_test(tc, from_disk);
     tcase_add_test(tc, values);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

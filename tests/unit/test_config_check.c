@@ -2,6 +2,7 @@
 /* Structs filled in code: defaults, ranges, names of levels; what a reference of the keys is made of. */
 #include "engine/base/config_fields.h"
 #include "engine/base/yaml_scan.h"
+#include "tests/support/run.h"
 #include <check.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -327,9 +328,5 @@ int main(void)
     tcase_add_test(tc, bounds_of_a_file);
     tcase_add_test(tc, example_of_the_reference_loads);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

@@ -2,6 +2,7 @@
 /* The cores when memory runs out: the Nth allocation fails, for every N, and the story must end as it does without; and how
  * much an idle core takes. */
 #include "tests/support/alloc_fail.h"
+#include "tests/support/run.h"
 #include "tests/support/sanitized.h"
 #include "tests/unit/core_fixture.h"
 
@@ -481,9 +482,5 @@ int main(void)
         tcase_add_test(tcase, an_idle_core_is_small);
     }
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The multimaster core by itself: blocks that the log refuses, and blocks that are damaged in it. */
+#include "tests/support/run.h"
 #include "tests/unit/member_fixture.h"
 
 #include <check.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* What the log refuses */
@@ -358,9 +358,5 @@ int main(void)
     tcase_add_test(tc, who_cannot_read_it_says_so);
     tcase_add_test(tc, writes_leave_a_stream_that_not_all_can_follow);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Messages between multimaster cores: what was written is read, and nothing else. */
 #include "replication/multimaster/message.h"
+#include "tests/support/run.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -290,9 +291,5 @@ int main(void)
     tcase_add_test(tcase, streams_out_of_order_are_refused);
     tcase_add_test(tcase, what_comes_later_is_skipped);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

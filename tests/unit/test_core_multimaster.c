@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The multimaster core by itself: epochs, handshake, sending. */
+#include "tests/support/run.h"
 #include "tests/unit/member_fixture.h"
 
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* Something durable in the new epoch, so that it may be shown. */
@@ -395,9 +395,5 @@ int main(void)
                a_burst_of_gap_answers_is_one_resend, a_full_link_is_tried_again_soon,
                an_outcome_from_before_the_link_fell_does_not_count, a_peer_behind_the_trim_is_reported_once,
                any_stream_is_served_to_who_asks);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The multimaster core by itself: receiving, order, repair, trimming, reads, status. */
+#include "tests/support/run.h"
 #include "tests/unit/member_fixture.h"
 
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* Receiving */
@@ -379,9 +379,5 @@ int main(void)
     MEMBER_ADD("repair", a_damaged_block_is_repaired_only_by_itself, a_damaged_block_stops_its_stream_only);
     MEMBER_ADD("rest", trim_waits_for_every_member_and_the_state_machine, reads_wait_for_their_token,
                status_shows_streams_and_peers);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

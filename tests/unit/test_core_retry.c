@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* When the multimaster core sends again what was not confirmed: a line with a long queue before it, one that loses
  * everything for a while, one that gets faster. A peer behind a line of a given speed, in virtual time. */
+#include "tests/support/run.h"
 #include "tests/unit/core_fixture.h"
 
 #include <check.h>
-#include <stdlib.h>
 
 #define PEER 2u
 #define BLOCKS 900u
@@ -174,9 +174,5 @@ int main(void)
     tcase_add_test(tcase, a_slow_line_is_learnt);
     tcase_add_test(tcase, what_is_lost_comes_again);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The multimaster core by itself: a stream whose origin's disk went back unnoticed, at the origin. One thread. */
+#include "tests/support/run.h"
 #include "tests/unit/rewind_fixture.h"
 
 #include <check.h>
-#include <stdlib.h>
 
 /* Points from `from` to `last`; those beyond `fork` are of another history. */
 static void points(uint32_t peer, ab_stream stream, uint64_t first, uint64_t from, uint64_t last,
@@ -388,9 +388,5 @@ int main(void)
     tcase_add_test(tcase, a_new_frontier_is_not);
     tcase_add_test(tcase, an_empty_frontier_is_voided);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The multimaster core by itself: a stream whose origin's disk went back unnoticed, at the other members. One thread. */
+#include "tests/support/run.h"
 #include "tests/unit/rewind_fixture.h"
 
 #include <check.h>
-#include <stdlib.h>
 
 static void open_member(uint64_t base, uint64_t last, uint64_t applied_upto)
 {
@@ -197,9 +197,5 @@ int main(void)
     tcase_add_test(tcase, marks_of_another_history_do_not_count);
     tcase_add_loop_test(tcase, nothing_is_trimmed_for_the_unproven, 0, 2);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The standalone core by itself: logging, recovery, reads, damage. */
+#include "tests/support/run.h"
 #include "tests/unit/core_fixture.h"
 
 #include <check.h>
-#include <stdlib.h>
 
 static const ab_stream own = {1, FIX_WALL};
 static fixture f;
@@ -254,9 +254,5 @@ int main(void)
     tcase_add_test(tcase, old_streams_of_its_own_are_folded);
     tcase_add_test(tcase, an_epoch_that_may_come_back_is_not_folded);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

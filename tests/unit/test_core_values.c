@@ -3,9 +3,9 @@
 #include "replication/actions.h"
 #include "replication/frontier.h"
 #include "replication/hlc.h"
+#include "tests/support/run.h"
 
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
 START_TEST(actions_copy_what_they_are_given)
@@ -155,9 +155,5 @@ int main(void)
     tcase_add_test(tcase, hlc_never_goes_back);
     tcase_add_test(tcase, hlc_merges_within_the_skew);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

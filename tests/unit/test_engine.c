@@ -3,6 +3,7 @@
  * misbehaving state machines, back-pressure. */
 #include "engine/transport/transport.h"
 #include "replication/backends.h"
+#include "tests/support/run.h"
 #include "tests/unit/engine_fixture.h"
 
 #include <check.h>
@@ -367,9 +368,5 @@ int main(void)
     tcase_add_test(tcase, latency_is_counted);
     Suite *suite = suite_create("engine");
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return test_run(suite);
 }

@@ -3,6 +3,7 @@
  * their work, nothing acknowledged is lost, nothing hangs, nothing leaks (the sanitizer build looks). */
 #include "tests/support/alloc_fail.h"
 #include "tests/support/nodes.h"
+#include "tests/support/run.h"
 
 #include <check.h>
 #include <stdatomic.h>
@@ -105,9 +106,5 @@ int main(void)
     tcase_add_test(tcase, every_allocation_may_fail);
     Suite *suite = suite_create("engine_alloc");
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return test_run(suite);
 }

@@ -3,6 +3,7 @@
  * through this file (linked with --wrap), which finds one block damaged. Nodes of one process on loopback. */
 #include "engine/apply.h"
 #include "tests/support/nodes.h"
+#include "tests/support/run.h"
 
 #include <check.h>
 #include <sched.h>
@@ -198,9 +199,5 @@ int main(void)
     tcase_add_test(tc, what_is_left_of_a_block_waits_for_the_next_start);
     tcase_set_timeout(tc, 90);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

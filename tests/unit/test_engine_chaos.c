@@ -4,6 +4,7 @@
  * there twice, and all are equal. The order of what happens comes from a seed that is printed on failure; AB_SEED sets it,
  * AB_LONG makes it long. */
 #include "tests/support/nodes.h"
+#include "tests/support/run.h"
 
 #include <check.h>
 #include <stdatomic.h>
@@ -244,9 +245,5 @@ int main(void)
     tcase_add_test(tcase, nodes_come_and_go);
     Suite *suite = suite_create("engine_chaos");
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return test_run(suite);
 }

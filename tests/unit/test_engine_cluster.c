@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Three nodes of one process on loopback: everything reaches everybody, in order, across stops and restarts. */
 #include "tests/support/nodes.h"
+#include "tests/support/run.h"
 
 #include <check.h>
 #include <pthread.h>
@@ -427,9 +428,5 @@ int main(void)
     tcase_add_test(tcase, full_log_under_a_waiting_writer);
     Suite *suite = suite_create("cluster");
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return test_run(suite);
 }

@@ -4,6 +4,7 @@
  * them fail. */
 #include "engine/engine.h"
 #include "tests/support/nodes.h"
+#include "tests/support/run.h"
 
 #include <check.h>
 #include <sched.h>
@@ -420,9 +421,5 @@ int main(void)
     tcase_add_test(tc, what_follows_a_refused_block_goes_with_it);
     tcase_set_timeout(tc, 90);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

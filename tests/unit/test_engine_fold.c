@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Nodes that start new epochs again and again: old streams go, nothing of them is lost, and a name is never used twice. */
 #include "tests/support/nodes.h"
+#include "tests/support/run.h"
 #include "wal/wal.h"
 
 #include <check.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -185,9 +185,5 @@ int main(void)
     tcase_add_test(tcase, without_durability);
     tcase_add_test(tcase, standalone);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

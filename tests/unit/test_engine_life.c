@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The engine through the public headers, one node with a standalone group: opening, what a start finds, closing. */
+#include "tests/support/run.h"
 #include "tests/unit/engine_fixture.h"
 
 #include <check.h>
@@ -242,9 +243,5 @@ int main(void)
     tcase_add_test(cycles, a_thousand_cycles_leak_nothing);
     tcase_set_timeout(cycles, 90);
     suite_add_tcase(suite, cycles);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return test_run(suite);
 }

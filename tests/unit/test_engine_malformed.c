@@ -3,6 +3,7 @@
  * goes through this file (linked with --wrap). Nodes of one process on loopback. */
 #include "engine/engine.h"
 #include "tests/support/nodes.h"
+#include "tests/support/run.h"
 
 #include <check.h>
 #include <stdatomic.h>
@@ -207,9 +208,5 @@ int main(void)
     tcase_add_test(tc, what_cannot_be_decoded_can_only_be_dropped);
     tcase_set_timeout(tc, 90);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

@@ -2,11 +2,11 @@
 /* A disk image goes back under a node that is not told: the same file, its content of before, as after a virtual machine's
  * snapshot was put back. What the node writes then has names that its peers know for something else. */
 #include "tests/support/nodes.h"
+#include "tests/support/run.h"
 #include "wal/wal.h"
 
 #include <check.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define WAIT_MS 30000u
@@ -214,9 +214,5 @@ int main(void)
     tcase_add_test(tcase, what_was_written_since_is_logged_again);
     tcase_add_test(tcase, peers_have_both_histories);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

@@ -5,6 +5,7 @@
 #include "engine/wal_queue.h"
 #include "tests/support/alloc_fail.h"
 #include "tests/support/nodes.h"
+#include "tests/support/run.h"
 
 #include <check.h>
 #include <stdatomic.h>
@@ -142,9 +143,5 @@ int main(void)
     tcase_add_test(tc, received_blocks_are_taken_when_there_is_room_for_them);
     tcase_add_test(tc, expired_writes_are_looked_at_again_after_a_pause);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Error codes: every one has a name and a message of its own, in the order of the list. */
+#include "tests/support/run.h"
+
 #include <anabranch/error.h>
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
 START_TEST(every_code_has_name_and_message)
@@ -53,9 +54,5 @@ int main(void)
     tcase_add_test(tc, messages_differ);
     tcase_add_test(tc, unknown_codes_have_words_too);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Samples in any order become families, each once, in base units. One thread. */
 #include "tests/support/alloc_fail.h"
+#include "tests/support/run.h"
 #include "tools/anabranchd/exposition.h"
 
 #include <check.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 static ab_exposition all;
@@ -120,9 +120,5 @@ int main(void)
     tcase_add_test(c, keeps_order_of_buckets);
     tcase_add_test(c, failing_allocations);
     suite_add_tcase(s, c);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return test_run(s);
 }

@@ -4,6 +4,7 @@
 #include "engine/transport/hello.h"
 #include "replication/folds.h"
 #include "replication/multimaster/message.h"
+#include "tests/support/run.h"
 #include "tools/anabranchd/pack.h"
 #include "tools/anabranchd/store.h"
 #include "wal/block.h"
@@ -164,9 +165,5 @@ int main(void)
     tcase_add_test(tc, bytes_of_a_have);
     tcase_add_test(tc, daemon);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Looks over time: rates, what a restart does to them, time to catch up. The nodes are rows made up here. */
+#include "tests/support/run.h"
 #include "tools/anabranch/cli.h"
 #include "tools/anabranch/history.h"
 
 #include <check.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -206,9 +206,5 @@ int main(void)
     tcase_add_test(tests, rates);
     tcase_add_test(tests, looks);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The inspector's text and tables: nothing strange reaches a terminal, nothing is cut in two, columns are straight. */
+#include "tests/support/run.h"
 #include "tools/anabranch/table.h"
 #include "tools/anabranch/text.h"
 
@@ -234,9 +235,5 @@ int main(void)
     tcase_add_test(tc, tables_fit_the_terminal);
     tcase_add_test(tc, tables_leave_out_what_matters_less);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

@@ -2,6 +2,7 @@
 /* Latency of the last seconds: percentiles are never too low and at most 1/16 too high, old seconds are forgotten, a
  * reader beside the writer sees numbers that make sense. */
 #include "engine/latency.h"
+#include "tests/support/run.h"
 
 #include <check.h>
 #include <pthread.h>
@@ -125,9 +126,5 @@ int main(void)
     tcase_add_test(tests, forgetting);
     tcase_add_test(tests, reader_beside_writer);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The line protocol parser: tables of lines that are good, lines that are not and why, and values to text and back.
  * One thread. */
+#include "tests/support/run.h"
 #include "tools/anabranchd/lineprotocol.h"
 
 #include <check.h>
@@ -327,9 +328,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return test_run(suite());
 }

@@ -2,9 +2,9 @@
 /* How long received blocks wait for company: until the next one is late, never beyond a bound, and not at all where a commit
  * costs nothing. All times are virtual. */
 #include "engine/linger.h"
+#include "tests/support/run.h"
 
 #include <check.h>
-#include <stdlib.h>
 
 #define US 1000ull
 #define MS 1000000ull
@@ -113,9 +113,5 @@ int main(void)
     tcase_add_test(tc, one_stall_is_soon_forgotten);
     tcase_add_test(tc, commits_without_a_disk_leave_no_wait_to_speak_of);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

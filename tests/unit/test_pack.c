@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Payloads: what is packed is read back, they are split where they would grow too large, and damage is refused. One
  * thread. */
+#include "tests/support/run.h"
 #include "tools/anabranchd/pack.h"
 
 #include <check.h>
@@ -163,9 +164,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return test_run(suite());
 }

@@ -2,6 +2,7 @@
 /* Plots: ticks are round and inside the range, values read well, and what is written is well-formed whatever it is
  * given: names with markup in them, gaps, no data, far too much of it. With an argument: writes samples there to look at. */
 #include "tests/support/markup_check.h"
+#include "tests/support/run.h"
 #include "tools/anabranch/markup.h"
 #include "tools/anabranch/plot.h"
 
@@ -459,9 +460,5 @@ int main(int argc, char **argv)
     tcase_add_test(tests, alone_or_in_a_page);
     tcase_add_test(tests, full_disk);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

@@ -3,11 +3,11 @@
  * trimming, restarts and a state machine that changes its mind; damaged records; failing allocations. */
 #include "tests/support/alloc_fail.h"
 #include "tests/support/nodes.h"
+#include "tests/support/run.h"
 #include "wal/wal.h"
 
 #include <check.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -378,9 +378,5 @@ int main(void)
     tcase_add_test(tcase, allocations_fail);
     Suite *suite = suite_create("quarantine");
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return test_run(suite);
 }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The relay itself, and transports with a relay between them: partitions, delays, damage. */
 #include "tests/support/relay.h"
+#include "tests/support/run.h"
 #include "tests/unit/transport_node.h"
 
 #include <anabranch/error.h>
 #include <arpa/inet.h>
 #include <check.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -309,9 +309,5 @@ int main(void)
     tcase_add_test(tcase, damage_on_the_way);
     tcase_add_test(tcase, drops_and_slow_line);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Predicates and times as people write them. One thread. */
 #include "tests/support/alloc_fail.h"
+#include "tests/support/run.h"
 #include "tools/anabranchd/selector.h"
 #include <anabranch/error.h>
 
@@ -172,9 +173,5 @@ int main(void)
     tcase_add_loop_test(c, reads_time, 0, sizeof times / sizeof *times);
     tcase_add_test(c, failing_allocations);
     suite_add_tcase(s, c);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return test_run(s);
 }

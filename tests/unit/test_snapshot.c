@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The handles of snapshot functions: bytes pass in order, an error sticks. One thread. */
 #include "engine/snapshot.h"
+#include "tests/support/run.h"
 
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
 typedef struct tape {
@@ -85,9 +85,5 @@ int main(void)
     tcase_add_test(tcase, bytes_pass_in_order);
     tcase_add_test(tcase, an_error_sticks);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

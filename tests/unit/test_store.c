@@ -2,6 +2,7 @@
 /* The point store: what goes in comes out, the order of entries does not matter, each counts once, a
  * kill loses nothing durable, and no allocation may fail without a word. One thread. */
 #include "tests/support/alloc_fail.h"
+#include "tests/support/run.h"
 #include "tests/unit/store_fixture.h"
 
 #include <check.h>
@@ -467,9 +468,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return test_run(suite());
 }

@@ -2,6 +2,7 @@
 /* Deletes in the point store: what they take away and what not, in whatever order entries come; tombstones; what a kill
  * or a failed allocation leaves; selections in exports. One thread. */
 #include "tests/support/alloc_fail.h"
+#include "tests/support/run.h"
 #include "tests/unit/store_fixture.h"
 
 #include <check.h>
@@ -584,9 +585,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return test_run(suite());
 }

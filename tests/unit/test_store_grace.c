@@ -2,6 +2,7 @@
 /* How long the point store keeps tombstones: never longer than the grace after every member was heard, never so short that
  * a write which one of them covers shows; equal on all replicas. One thread. */
 #include "tests/support/alloc_fail.h"
+#include "tests/support/run.h"
 #include "tests/unit/store_fixture.h"
 
 #include <check.h>
@@ -416,9 +417,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return test_run(suite());
 }

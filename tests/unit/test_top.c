@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The screen of `anabranch top` as lines: what is on it, that it fits whatever the size, what is shown first. */
+#include "tests/support/run.h"
 #include "tools/anabranch/source.h"
 #include "tools/anabranch/text.h"
 #include "tools/anabranch/top_view.h"
@@ -202,9 +203,5 @@ int main(void)
     tcase_add_test(tests, first_look);
     tcase_add_test(tests, help_and_pause);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

@@ -4,6 +4,7 @@
 #include "engine/transport/hello.h"
 #include "engine/transport/timer.h"
 #include "tests/support/alloc_fail.h"
+#include "tests/support/run.h"
 #include "tests/unit/transport_node.h"
 #include "wal/bytes.h"
 
@@ -525,9 +526,5 @@ int main(void)
     tcase_add_test(tcase, timers_against_model);
     tcase_add_test(tcase, timers_failing_allocations);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

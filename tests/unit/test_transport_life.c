@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Start and stop a thousand times without a leak, and every allocation failing in turn. */
 #include "tests/support/alloc_fail.h"
+#include "tests/support/run.h"
 #include "tests/unit/transport_node.h"
 
 #include <anabranch/error.h>
@@ -9,7 +10,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -177,9 +177,5 @@ int main(void)
     tcase_add_test(tcase, failing_allocations);
     tcase_add_test(tcase, signals);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Links between transports in one process: up and down, messages, blocks, limits, timers. */
+#include "tests/support/run.h"
 #include "tests/unit/transport_node.h"
 
 #include <anabranch/error.h>
@@ -429,9 +430,5 @@ int main(void)
     tcase_add_test(tcase, listening_errors);
     tcase_add_test(tcase, timers);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

@@ -3,6 +3,7 @@
  * Both nodes dial at the same moment: there is always exactly one link in the end, the same on both sides, and every up
  * has its down. With restarts, drops and other nodes meanwhile. AB_SEED=N repeats one seed, AB_LONG=1 runs many.
  */
+#include "tests/support/run.h"
 #include "tests/unit/transport_node.h"
 
 #include <anabranch/error.h>
@@ -303,9 +304,5 @@ int main(void)
     tcase_add_test(tcase, restarts);
     tcase_add_test(tcase, traffic_under_drops);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

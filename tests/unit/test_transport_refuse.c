@@ -2,6 +2,7 @@
 /* Whom a transport refuses and how: wrong greetings, duplicates, garbage, half-open connections; nobody else is hurt. */
 #include "engine/transport/frame.h"
 #include "engine/transport/hello.h"
+#include "tests/support/run.h"
 #include "tests/unit/transport_node.h"
 #include "wal/bytes.h"
 
@@ -9,7 +10,6 @@
 #include <arpa/inet.h>
 #include <check.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -495,9 +495,5 @@ int main(void)
     tcase_add_test(tcase, half_open_is_replaced);
     tcase_add_test(tcase, reset);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How fast one link on loopback moves blocks, and that idle links cost nothing. Prints its figures; the bounds are far
  * below them, for busy machines and sanitizers. */
+#include "tests/support/run.h"
 #include "tests/unit/transport_node.h"
 
 #include <anabranch/error.h>
@@ -103,9 +104,5 @@ int main(void)
     tcase_add_test(tcase, blocks_per_second);
     tcase_add_test(tcase, idle_costs_nothing);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }

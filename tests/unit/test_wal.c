@@ -336,5 +336,5 @@ int main(void)
     tcase_add_test(tcase, state_of_all_sizes);
     tcase_add_test(tcase, state_names_are_checked);
     tcase_add_test(tcase, groups_and_streams_in_order);
-    return run_suite(suite);
+    return test_run(suite);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The log with every allocation failing in turn: AB_ENOMEM, nothing leaked, nothing half-done. One thread. */
 #include "tests/support/alloc_fail.h"
+#include "tests/support/run.h"
 #include "tests/unit/test_wal_support.h"
 
 #include <check.h>
@@ -192,9 +193,5 @@ int main(void)
     tcase_add_test(tcase, commit);
     tcase_add_test(tcase, reading_alloc);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return test_run(suite);
 }

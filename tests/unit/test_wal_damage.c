@@ -260,5 +260,5 @@ int main(void)
     tcase_add_test(tcase, damage_does_not_wedge_trimming);
     tcase_add_test(tcase, damaged_page_header_is_mended);
     tcase_add_test(tcase, verify_shows_progress_and_stops);
-    return run_suite(suite);
+    return test_run(suite);
 }

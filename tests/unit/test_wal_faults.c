@@ -4,6 +4,7 @@
  * The system calls of LMDB are met by functions of the same name here. One thread.
  */
 #define _GNU_SOURCE
+#include "tests/support/run.h"
 #include "tests/unit/test_wal_support.h"
 
 #include <check.h>
@@ -404,9 +405,5 @@ int main(void)
     tcase_add_test(tcase, file_size_limit);
     tcase_add_test(tcase, full_disk);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return test_run(suite);
 }

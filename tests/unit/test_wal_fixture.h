@@ -6,6 +6,7 @@
 #ifndef ANABRANCH_TESTS_WAL_FIXTURE_H
 #define ANABRANCH_TESTS_WAL_FIXTURE_H
 
+#include "tests/support/run.h"
 #include "tests/unit/test_wal_support.h"
 
 #include <check.h>
@@ -30,7 +31,5 @@ void assert_stream(uint64_t group, ab_stream stream, uint64_t base, uint64_t las
 
 /** Adds a case with the fixture. */
 TCase *wal_case(Suite *suite, const char *name);
-/** Runs the suite. @return what main returns */
-int run_suite(Suite *suite);
 
 #endif

@@ -175,5 +175,5 @@ int main(void)
     tcase_add_test(tcase, what_is_not_there);
     tcase_add_test(tcase, damaged_blocks_go_as_well);
     tcase_add_test(tcase, with_the_rest_of_its_commit);
-    return run_suite(suite);
+    return test_run(suite);
 }

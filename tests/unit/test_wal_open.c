@@ -255,5 +255,5 @@ int main(void)
     tcase_add_test(tcase, unknown_format_is_refused);
     tcase_add_test(tcase, file_that_is_no_log_is_refused);
     tcase_add_test(tcase, damaged_small_state_is_named);
-    return run_suite(suite);
+    return test_run(suite);
 }

@@ -291,5 +291,5 @@ int main(void)
     tcase_add_test(tcase, with_blocks_in_one_commit);
     tcase_add_test(tcase, for_readers_alone);
     suite_add_tcase(suite, tcase);
-    return run_suite(suite);
+    return test_run(suite);
 }

@@ -183,5 +183,5 @@ int main(void)
     tcase_add_test(tcase, readers_beside_the_writer);
     tcase_add_test(tcase, ceiling_refuses_appends_only);
     tcase_add_test(tcase, opening_is_fast_and_lean);
-    return run_suite(suite);
+    return test_run(suite);
 }

@@ -3,10 +3,10 @@
  * each allocation failing in turn. */
 #include "test_wal_support.h"
 #include "tests/support/alloc_fail.h"
+#include "tests/support/run.h"
 #include "wal/walk.h"
 
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
 static const ab_stream first_stream = {1, 7};
@@ -301,9 +301,5 @@ int main(void)
     tcase_add_test(tc, goes_on_with_what_comes);
     tcase_add_test(tc, going_on_without_memory);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return test_run(suite);
 }
