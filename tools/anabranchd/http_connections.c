@@ -6,49 +6,33 @@
 
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <utlist.h>
 
 struct ab_connection {
     int fd;
     bool waiting; /* in the list */
-    ab_connection *before;
-    ab_connection *after;
+    ab_connection *prev;
+    ab_connection *next;
 };
 
 static void enlist(ab_http *http, ab_connection *c)
 {
     c->waiting = true;
-    c->before = http->newest;
-    c->after = NULL;
-    if (http->newest != NULL) {
-        http->newest->after = c;
-    } else {
-        http->oldest = c;
-    }
-    http->newest = c;
+    DL_APPEND(http->waiting, c);
 }
 
 static void delist(ab_http *http, ab_connection *c)
 {
-    if (!c->waiting) {
-        return;
-    }
-    c->waiting = false;
-    if (c->before != NULL) {
-        c->before->after = c->after;
-    } else {
-        http->oldest = c->after;
-    }
-    if (c->after != NULL) {
-        c->after->before = c->before;
-    } else {
-        http->newest = c->before;
+    if (c->waiting) {
+        c->waiting = false;
+        DL_DELETE(http->waiting, c);
     }
 }
 
 /* The descriptor is the connection's as long as it is in the list: it is closed after ab_connection_end(). */
 static void make_place(ab_http *http)
 {
-    ab_connection *oldest = http->oldest;
+    ab_connection *oldest = http->waiting;
     delist(http, oldest);
     shutdown(oldest->fd, SHUT_RDWR);
     atomic_fetch_add_explicit(&http->counters.displaced, 1, memory_order_relaxed);

@@ -54,8 +54,7 @@ struct ab_http {
     size_t suspended;                 /* requests that wait for completions */
     size_t running;                   /* handlers: only they, and not while draining, use the node */
     pthread_mutex_t connections_lock; /* guards the list of those that wait for a request */
-    ab_connection *oldest;            /* waits the longest */
-    ab_connection *newest;
+    ab_connection *waiting;           /* the list: the first waits the longest */
 };
 
 typedef struct ab_request ab_request;
