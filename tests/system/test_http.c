@@ -368,6 +368,45 @@ START_TEST(command_line)
 }
 END_TEST
 
+/* Started with standard input, output and error closed, as some supervisors do it: no file of the store may take their
+ * numbers, or log lines go into it. */
+START_TEST(closed_descriptors)
+{
+    char text[256];
+    char ready[128];
+    int status = -1;
+    snprintf(ready, sizeof ready, "%s/ready", base);
+    snprintf(text, sizeof text,
+             "node: {cluster: c, node_id: 1, data_dir: %s/data}\napplication: {http_port: 0, groups: 1}\n",
+             base);
+    const char *config = write_file(text);
+    pid_t pid = fork();
+    if (pid == 0) {
+        close(STDIN_FILENO);
+        close(STDOUT_FILENO);
+        close(STDERR_FILENO);
+        execl(AB_BIN "/anabranchd", "anabranchd", "--config", config, "--ready-file", ready, NULL);
+        _exit(127);
+    }
+    while (access(ready, F_OK) != 0) {
+        ck_assert_int_eq(waitpid(pid, &status, WNOHANG), 0);
+        ab_pause();
+    }
+    char target[3][256] = {""};
+    for (int fd = 0; fd < 3; fd++) {
+        char path[64];
+        snprintf(path, sizeof path, "/proc/%ld/fd/%d", (long)pid, fd);
+        ck_assert_int_gt(readlink(path, target[fd], sizeof target[fd] - 1), 0);
+    }
+    kill(pid, SIGTERM);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(status, 0);
+    for (int fd = 0; fd < 3; fd++) {
+        ck_assert_str_eq(target[fd], "/dev/null");
+    }
+}
+END_TEST
+
 /* A configuration with the daemon's data directory, which is not running. */
 static int run_with(const char *format, char *out, size_t room)
 {
@@ -437,6 +476,7 @@ static Suite *suite(void)
     tcase_add_loop_test(c, refuses_configs, 0, sizeof bad_configs / sizeof *bad_configs);
     tcase_add_loop_test(c, takes_configs, 0, sizeof good_configs / sizeof *good_configs);
     tcase_add_test(c, command_line);
+    tcase_add_test(c, closed_descriptors);
     tcase_set_timeout(c, 120);
     suite_add_tcase(s, c);
     return s;

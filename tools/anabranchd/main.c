@@ -6,6 +6,7 @@
 #include "tools/anabranchd/notify.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <malloc.h>
 #include <signal.h>
@@ -103,6 +104,17 @@ static void raise_descriptor_limit(void)
     }
 }
 
+/* Closed ones would be the numbers of the first files that are opened, and log lines would go into those. */
+static bool open_standard_descriptors(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Blocked in all threads; the main thread fetches them. */
 static void block_signals(sigset_t *signals)
 {
@@ -173,6 +185,9 @@ int main(int argc, char **argv)
     int done = read_arguments(argc, argv, &given);
     if (done >= 0) {
         return done;
+    }
+    if (!open_standard_descriptors()) {
+        return EXIT_FAILED; /* and nowhere to say why */
     }
     keep_memory();
     block_signals(&signals);
