@@ -42,6 +42,10 @@ START_TEST(takes_and_gives)
     ck_assert_ptr_nonnull(strstr(answer.body, "\"status\":\"pass\""));
     ck_assert(ab_httpc_request(&client, port(), "HEAD", "/health", NULL, "", 0, NULL, &answer));
     ck_assert_int_eq(answer.status, 200);
+    get("/ping", 204);
+    get("/ping?verbose=false", 204);
+    get("/ping?verbose=true", 200);
+    ck_assert_str_eq(answer.body, "{\"version\":\"1.8.0\"}");
     post("/write", "", 204);
     post("/write", "# only a comment\n", 204);
     ck_assert_uint_eq(client.connects, 1);

@@ -290,6 +290,25 @@ START_TEST(no_room)
 }
 END_TEST
 
+/* It says which limit. */
+START_TEST(no_descriptors)
+{
+    struct rlimit limit;
+    ab_store *store = NULL;
+    ab_message message = {""};
+    int next = dup(STDERR_FILENO);
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    rlim_t before = limit.rlim_cur;
+    limit.rlim_cur = (rlim_t)next + 1;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    ck_assert_int_ne(ab_store_open(dir_named("a"), GROUP, &store, &message), AB_OK);
+    limit.rlim_cur = before;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    ck_assert_msg(strstr(message.text, "LimitNOFILE") != NULL, "%s", message.text);
+    close(next);
+}
+END_TEST
+
 static void write_run(ab_store *store, uint64_t from, uint64_t to, int progress)
 {
     for (uint64_t i = from; i <= to; i++) {
@@ -458,6 +477,7 @@ static Suite *suite(void)
     tcase_add_test(c, long_keys);
     tcase_add_test(c, growth);
     tcase_add_test(c, no_room);
+    tcase_add_test(c, no_descriptors);
     tcase_add_test(c, kill_anywhere);
     tcase_add_test(c, refuses_foreign);
     tcase_add_test(c, failing_allocations);

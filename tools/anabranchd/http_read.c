@@ -54,15 +54,23 @@ enum MHD_Result ab_http_ready(ab_request *request)
 }
 
 /* Clients of InfluxDB 1 look at the version to know what they may say: line protocol as 1.8 has it. */
+#define INFLUXDB_VERSION "1.8.0"
+
+/* With `verbose` the answer has a body, for load balancers that take nothing but 200, as InfluxDB 1 does it. */
 enum MHD_Result ab_http_ping(ab_request *request)
 {
-    struct MHD_Response *response = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+    const char *verbose = MHD_lookup_connection_value(request->connection, MHD_GET_ARGUMENT_KIND, "verbose");
+    bool body =
+        verbose != NULL && verbose[0] != '\0' && strcmp(verbose, "0") != 0 && strcmp(verbose, "false") != 0;
+    struct MHD_Response *response =
+        body ? ab_http_json_response(json_pack("{s:s}", "version", INFLUXDB_VERSION))
+             : MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
     if (response != NULL) {
-        MHD_add_response_header(response, "X-Influxdb-Version", "1.8.0");
+        MHD_add_response_header(response, "X-Influxdb-Version", INFLUXDB_VERSION);
         MHD_add_response_header(response, "X-Influxdb-Build", "anabranchd");
         MHD_add_response_header(response, "X-Anabranch-Version", ab_version());
     }
-    return ab_http_queue(request, MHD_HTTP_NO_CONTENT, response);
+    return ab_http_queue(request, body ? MHD_HTTP_OK : MHD_HTTP_NO_CONTENT, response);
 }
 
 static void on_flushed(void *arg, const ab_read_result *result)

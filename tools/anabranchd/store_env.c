@@ -80,7 +80,10 @@ int ab_store_env_open(ab_store *store, ab_message *message)
     if (rc != MDB_SUCCESS) {
         mdb_env_close(store->env);
         store->env = NULL;
-        return report(store, message, ab_store_code(rc), "cannot open", mdb_strerror(rc));
+        return report(store, message, ab_store_code(rc), "cannot open",
+                      rc == EMFILE ? "too many open files: raise their limit (ulimit -n; LimitNOFILE of the "
+                                     "service), a group takes three, or have fewer groups"
+                                   : mdb_strerror(rc));
     }
     return AB_OK;
 }
