@@ -190,19 +190,25 @@ void ab_batch_trimmed(ab_node *node, ab_batch *batch)
     batch->trimming_count = kept;
 }
 
-void ab_batch_skip_trim(ab_batch *batch, const ab_wal_op *op)
+/* Of `stream`, or of all the group's. */
+static void skip_trims(ab_batch *batch, uint64_t id, const ab_stream *stream)
 {
     for (size_t i = 0; i < batch->trimming_count; i++) {
         ab_group *group = batch->trimming[i];
         pthread_mutex_lock(&group->core_lock);
-        for (size_t k = 0; group->id == op->group && k < group->trim_count; k++) {
+        for (size_t k = 0; group->id == id && k < group->trim_count; k++) {
             ab_trim_target *trim = &group->trims[k];
-            if (ab_stream_compare(trim->upto.stream, op->stream) == 0) {
+            if (stream == NULL || ab_stream_compare(trim->upto.stream, *stream) == 0) {
                 trim->done = trim->upto.index;
             }
         }
         pthread_mutex_unlock(&group->core_lock);
     }
+}
+
+void ab_batch_skip_trim(ab_batch *batch, const ab_wal_op *op)
+{
+    skip_trims(batch, op->group, &op->stream);
 }
 
 void ab_batch_forgotten(ab_batch *batch)
@@ -233,9 +239,11 @@ void ab_batch_drop_state(ab_batch *batch, const ab_wal_op *op)
 {
     const ab_wal_op dropped = *op;
     ab_state_put **link = &batch->state_head;
+    bool found = false;
     batch->state_tail = NULL;
     while (*link != NULL) {
         ab_state_put *put = *link;
+        found = found || put->bytes == dropped.key.data;
         if (is_dropped(put, &dropped)) {
             *link = put->next;
             ab_state_put_free(put);
@@ -243,6 +251,9 @@ void ab_batch_drop_state(ab_batch *batch, const ab_wal_op *op)
             batch->state_tail = put;
             link = &put->next;
         }
+    }
+    if (!found) { /* the clock of a group, which goes with its trims */
+        skip_trims(batch, dropped.group, NULL);
     }
 }
 

@@ -51,8 +51,8 @@ void ab_batch_trimmed(ab_node *node, ab_batch *batch);
 void ab_batch_forgotten(ab_batch *batch);
 /* Gives up trimming what `op` could not trim, until the safe index has moved on. */
 void ab_batch_skip_trim(ab_batch *batch, const ab_wal_op *op);
-void ab_batch_drop_state(ab_batch *batch,
-                         const ab_wal_op *op); /* the value that `op` was to store, or the stream */
+/* Gives up the value that `op` was to store, or the stream that it was to forget; a group's clock with what was to be trimmed of it. */
+void ab_batch_drop_state(ab_batch *batch, const ab_wal_op *op);
 /* Drops blocks and state, keeps the memory and the groups to trim. */
 void ab_batch_clear(ab_batch *batch);
 void ab_batch_free(ab_batch *batch);

@@ -16,6 +16,8 @@ static test_cluster cluster;
 static ab_wal *_Atomic refusing;      /* whose commits ... */
 static atomic_uint refused_origin;    /* ... refuse blocks of this node ... */
 static atomic_int refusals;           /* ... so many times */
+static ab_wal *_Atomic clockless;     /* whose small state has no place for the clock of a group ... */
+static atomic_int clocks_refused;     /* ... so often until now */
 static ab_wal *_Atomic unreadable;    /* whose block ... */
 static atomic_ullong unreadable_at;   /* ... with this index, of any stream, ... */
 static atomic_int readable_times;     /* ... can be read so often before it is damaged */
@@ -34,6 +36,14 @@ int __wrap_ab_wal_commit(ab_wal *wal, ab_wal_op *ops, size_t count, size_t *fail
         bool block = ops[i].type == AB_WAL_PUT_BLOCK && ops[i].stream.node == atomic_load(&refused_origin);
         if (block && atomic_load(&refusals) > 0) {
             atomic_fetch_sub(&refusals, 1);
+            *failed = i;
+            return AB_ECORRUPT;
+        }
+    }
+    for (size_t i = 0; wal == atomic_load(&clockless) && i < count; i++) {
+        if (ops[i].type == AB_WAL_PUT_STATE && ops[i].key.size == strlen(AB_KEY_HLC) &&
+            memcmp(ops[i].key.data, AB_KEY_HLC, strlen(AB_KEY_HLC)) == 0) {
+            atomic_fetch_add(&clocks_refused, 1);
             *failed = i;
             return AB_ECORRUPT;
         }
@@ -130,6 +140,28 @@ START_TEST(a_log_that_takes_nothing_closes_the_group)
     ck_assert_int_eq(atomic_load(&refusals), 998);
     ck_assert_int_eq(test_write_range(cluster.nodes[1].group, "b", 0, 3), AB_OK); /* the others' goes on */
     expect_entries(0, 6);
+}
+END_TEST
+
+/* The clock of a group is stored with what is trimmed of it. Where that is refused for good, its log is not trimmed; all else goes on. */
+START_TEST(a_clock_that_cannot_be_stored_stops_only_trimming)
+{
+    ab_write_options options = {.timeout_ms = WAIT_MS / 2};
+    ab_bytes payload = {"x", 1};
+    open_all();
+    atomic_store(&clockless, ab_node_wal(cluster.nodes[0].node));
+    uint64_t deadline = ab_monotonic_ns() + WAIT_MS * 1000000ull;
+    while (atomic_load(&clocks_refused) == 0) {
+        ck_assert_uint_lt(ab_monotonic_ns(), deadline);
+        ck_assert_int_eq(ab_write_wait(cluster.nodes[0].group, &payload, 1, &options, NULL), AB_OK);
+    }
+    ck_assert_int_eq(ab_write_wait(cluster.nodes[0].group, &payload, 1, &options, NULL), AB_OK);
+    ck_assert_uint_eq(atomic_load(&cluster.nodes[0].node->counters.trimmed_blocks), 0);
+    atomic_store(&clockless, NULL);
+    while (atomic_load(&cluster.nodes[0].node->counters.trimmed_blocks) == 0) {
+        ck_assert_uint_lt(ab_monotonic_ns(), deadline);
+        ck_assert_int_eq(ab_write_wait(cluster.nodes[0].group, &payload, 1, &options, NULL), AB_OK);
+    }
 }
 END_TEST
 
@@ -279,6 +311,7 @@ int main(void)
     tcase_add_test(tc, a_received_block_that_is_refused_comes_again);
     tcase_add_test(tc, writes_go_on_in_a_new_stream);
     tcase_add_test(tc, a_log_that_takes_nothing_closes_the_group);
+    tcase_add_test(tc, a_clock_that_cannot_be_stored_stops_only_trimming);
     tcase_add_test(tc, what_cannot_be_read_holds_up_its_stream_only);
     tcase_add_test(tc, callbacks_may_call_the_node);
     tcase_add_test(tc, standalone_goes_on_in_a_new_stream);
