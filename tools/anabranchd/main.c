@@ -204,6 +204,9 @@ int main(int argc, char **argv)
         ab_daemon_stop(&daemon);
         return EXIT_FINE;
     }
+    if (given.ready_file != NULL) {
+        (void)unlink(given.ready_file); /* of an earlier run */
+    }
     code = ab_daemon_start(&daemon, &message);
     int status = EXIT_FAILED;
     if (code == AB_OK) {
