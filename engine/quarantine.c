@@ -79,22 +79,41 @@ static bool read_record(place of, ab_bytes value, ab_quarantined *found)
     return true;
 }
 
-/* Sets (data) or removes (NULL) a record and waits until that is stored. */
+/* Whether the log has the record. @return AB_OK, AB_ENOTFOUND, or why that cannot be told */
+static int look_up(const ab_group *group, ab_bytes name)
+{
+    void *data = NULL;
+    size_t size = 0;
+    int code = ab_wal_state_get(group->node->wal, group->id, name, &data, &size);
+    free(data);
+    return code;
+}
+
+/* Sets (data) or removes (NULL) a record and waits until that is stored. The log gives up a value that it will never take:
+ * so what it has in the end is what counts. */
 static int store(ab_group *group, ab_bytes name, ab_bytes value)
 {
     ab_wal_thread_state(group->node, group->id, name, value, true);
     int code = ab_wal_thread_flush(group->node, ab_monotonic_ns() + STORE_WAIT_NS);
-    return code == AB_EREJECT ? AB_ERETRY : code;
+    if (code != AB_OK) {
+        return code == AB_EREJECT ? AB_ERETRY : code;
+    }
+    if (!ab_apply_goes_on(group)) {
+        return AB_ECLOSED; /* the next start finds out */
+    }
+    code = look_up(group, name);
+    bool kept = code == AB_OK;
+    if (code != AB_OK && code != AB_ENOTFOUND) {
+        return code;
+    }
+    return kept == (value.data != NULL) ? AB_OK : AB_EIO;
 }
 
 static int put(ab_group *group, place of, const ab_entry *entry, const char *why)
 {
     char text[NAME_MAX_SIZE];
     ab_bytes name = record_name(of, text);
-    void *known = NULL;
-    size_t size = 0;
-    int code = ab_wal_state_get(group->node->wal, group->id, name, &known, &size);
-    free(known);
+    int code = look_up(group, name);
     if (code != AB_ENOTFOUND) {
         return code; /* AB_OK: it came again after a restart */
     }

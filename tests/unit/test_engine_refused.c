@@ -18,6 +18,8 @@ static atomic_uint refused_origin;    /* ... refuse blocks of this node ... */
 static atomic_int refusals;           /* ... so many times */
 static ab_wal *_Atomic clockless;     /* whose small state has no place for the clock of a group ... */
 static atomic_int clocks_refused;     /* ... so often until now */
+static ab_wal *_Atomic forgetful;     /* whose small state does not take what is quarantined ... */
+static atomic_int forgets;            /* ... so many times */
 static ab_wal *_Atomic unreadable;    /* whose block ... */
 static atomic_ullong unreadable_at;   /* ... with this index, of any stream, ... */
 static atomic_int readable_times;     /* ... can be read so often before it is damaged */
@@ -30,6 +32,13 @@ int __real_ab_wal_read(ab_wal *wal, uint64_t group, ab_stream stream, uint64_t i
 int __wrap_ab_wal_read(ab_wal *wal, uint64_t group, ab_stream stream, uint64_t index, ab_wal_alloc_fn alloc,
                        void *arg, ab_block_header *header, void **data, size_t *size);
 
+/* A value, or its absence, under a name that begins so. */
+static bool stores(const ab_wal_op *op, const char *name)
+{
+    return (op->type == AB_WAL_PUT_STATE || op->type == AB_WAL_DEL_STATE) && op->key.size >= strlen(name) &&
+           memcmp(op->key.data, name, strlen(name)) == 0;
+}
+
 int __wrap_ab_wal_commit(ab_wal *wal, ab_wal_op *ops, size_t count, size_t *failed)
 {
     for (size_t i = 0; wal == atomic_load(&refusing) && i < count; i++) {
@@ -40,9 +49,15 @@ int __wrap_ab_wal_commit(ab_wal *wal, ab_wal_op *ops, size_t count, size_t *fail
             return AB_ECORRUPT;
         }
     }
+    for (size_t i = 0; wal == atomic_load(&forgetful) && atomic_load(&forgets) > 0 && i < count; i++) {
+        if (stores(&ops[i], AB_KEY_QUARANTINE)) {
+            atomic_fetch_sub(&forgets, 1);
+            *failed = i;
+            return AB_ECORRUPT;
+        }
+    }
     for (size_t i = 0; wal == atomic_load(&clockless) && i < count; i++) {
-        if (ops[i].type == AB_WAL_PUT_STATE && ops[i].key.size == strlen(AB_KEY_HLC) &&
-            memcmp(ops[i].key.data, AB_KEY_HLC, strlen(AB_KEY_HLC)) == 0) {
+        if (stores(&ops[i], AB_KEY_HLC)) {
             atomic_fetch_add(&clocks_refused, 1);
             *failed = i;
             return AB_ECORRUPT;
@@ -162,6 +177,46 @@ START_TEST(a_clock_that_cannot_be_stored_stops_only_trimming)
         ck_assert_uint_lt(ab_monotonic_ns(), deadline);
         ck_assert_int_eq(ab_write_wait(cluster.nodes[0].group, &payload, 1, &options, NULL), AB_OK);
     }
+}
+END_TEST
+
+static bool count_quarantined(void *arg, const ab_quarantined *entry)
+{
+    *(size_t *)arg += entry->code == AB_EREJECT;
+    return true;
+}
+
+static void expect_quarantined(size_t expected)
+{
+    size_t count = 0;
+    ab_group_status status;
+    ck_assert_int_eq(ab_quarantine_list(cluster.nodes[0].group, count_quarantined, &count), AB_OK);
+    ck_assert_uint_eq(count, expected);
+    ab_group_get_status(cluster.nodes[0].group, &status);
+    ck_assert_uint_eq(status.quarantined, expected);
+}
+
+/* An entry that goes to quarantine is there before anything behind it is applied, also where the log did not keep it at first; and
+ * leaves when that is so in the log. */
+START_TEST(quarantine_is_not_what_the_log_did_not_keep)
+{
+    ab_write_result result;
+    ab_bytes payload = {"bad", 3};
+    cluster.nodes[0].sm.reject = "bad";
+    open_all();
+    ck_assert_int_eq(test_write_range(cluster.nodes[0].group, "a", 0, 1), AB_OK);
+    atomic_store(&forgets, 2);
+    atomic_store(&forgetful, ab_node_wal(cluster.nodes[0].node));
+    ck_assert_int_eq(ab_write_wait(cluster.nodes[0].group, &payload, 1, NULL, &result), AB_OK);
+    ck_assert_int_eq(test_write_range(cluster.nodes[0].group, "a", 1, 2), AB_OK);
+    expect_entries(0, 2);
+    ck_assert_int_eq(atomic_load(&forgets), 0);
+    expect_quarantined(1);
+    atomic_store(&forgets, 1);
+    ck_assert_int_ne(ab_quarantine_drop(cluster.nodes[0].group, result.stream, result.last, 0), AB_OK);
+    expect_quarantined(1);
+    ck_assert_int_eq(ab_quarantine_drop(cluster.nodes[0].group, result.stream, result.last, 0), AB_OK);
+    expect_quarantined(0);
 }
 END_TEST
 
@@ -312,6 +367,7 @@ int main(void)
     tcase_add_test(tc, writes_go_on_in_a_new_stream);
     tcase_add_test(tc, a_log_that_takes_nothing_closes_the_group);
     tcase_add_test(tc, a_clock_that_cannot_be_stored_stops_only_trimming);
+    tcase_add_test(tc, quarantine_is_not_what_the_log_did_not_keep);
     tcase_add_test(tc, what_cannot_be_read_holds_up_its_stream_only);
     tcase_add_test(tc, callbacks_may_call_the_node);
     tcase_add_test(tc, standalone_goes_on_in_a_new_stream);
