@@ -302,8 +302,23 @@ static void act_read_done(sim_node *n, const ab_action *action)
     }
 }
 
+/* Whether a stream that the report is about has two histories. One of folds names the last stream, without an index. */
+static bool is_torn(world *w, ab_mark mark)
+{
+    bool torn = w->torn[stream_id(w, mark.stream)];
+    for (int sid = 0; mark.index == 0 && sid < w->stream_count; sid++) {
+        ab_stream stream = w->streams[sid];
+        torn |= stream.node == mark.stream.node && stream.epoch < mark.stream.epoch && w->torn[sid];
+    }
+    return torn;
+}
+
 static void act_report(sim_node *n, const ab_action *action)
 {
+    bool of_folds = action->code == AB_EDIVERGED && action->mark.index == 0;
+    if (of_folds) { /* what was written before it was heard of is in one log only, and stays there */
+        n->w->apart |= is_torn(n->w, action->mark);
+    }
     if (action->code == AB_ETRIMMED) {
         n->told_trimmed = true;
         if (action->peer != 0) {
@@ -317,7 +332,7 @@ static void act_report(sim_node *n, const ab_action *action)
     if (action->code == AB_EDIVERGED) {
         note(n->w, F_DIVERGED);
     }
-    if (action->code == AB_EDIVERGED && !n->w->torn[stream_id(n->w, action->mark.stream)]) {
+    if (action->code == AB_EDIVERGED && !is_torn(n->w, action->mark)) {
         fail(n->w, "node %u reports diverged histories of stream %u.%u at %llu", n->id,
              action->mark.stream.node, action->mark.stream.epoch, (unsigned long long)action->mark.index);
     }
