@@ -133,6 +133,25 @@ START_TEST(the_origin_goes_back)
 }
 END_TEST
 
+/* The log does not take a block of the copy: the same one is made again, with a pause. */
+START_TEST(a_refused_copy_is_made_again)
+{
+    ab_stream copy = find_fork(0, FORK);
+    rewind_loaded(rewind_own, FORK + 1, FORK + 1);
+    log_copy(copy, 1, FORK);
+    ab_block_info second = rewind_copy_info(copy, 2, FORK);
+    for (unsigned times = 0; times < 3; times++) {
+        rewind_step(&(ab_event){.type = AB_EV_REFUSED, .block = &second, .code = AB_ECORRUPT});
+        ck_assert_uint_eq(fix_count(&f, AB_ACT_COPY), 0);
+        ck_assert_uint_eq(rewind_count_in(2000, AB_ACT_COPY, 0, 0), 1);
+    }
+    copy_from(copy, 2, FORK);
+    rewind_mark(AB_EV_DURABLE, copy, LAST - FORK);
+    rewind_assert_taken_back(rewind_own, FORK);
+    rewind_done();
+}
+END_TEST
+
 START_TEST(history_is_asked_in_rounds)
 {
     open_origin(0, 100);
@@ -377,6 +396,7 @@ int main(void)
     Suite *suite = suite_create("core_rewind");
     TCase *tcase = tcase_create("rewind");
     tcase_add_loop_test(tcase, the_origin_goes_back, 0, 3);
+    tcase_add_test(tcase, a_refused_copy_is_made_again);
     tcase_add_test(tcase, history_is_asked_in_rounds);
     tcase_add_test(tcase, questions_are_repeated);
     tcase_add_test(tcase, nothing_goes_before_all_were_heard);
