@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The multimaster core by itself: receiving, order, repair, trimming, reads, status. */
+#include "replication/multimaster/mm.h"
 #include "tests/support/run.h"
 #include "tests/unit/member_fixture.h"
 
 #include <check.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Receiving */
@@ -352,6 +354,44 @@ static bool check_peer(void *arg, const ab_peer_status *status)
     return ++*count > 0;
 }
 
+/* A full HAVE that names `count` streams of member 3, each with so many entries. @return the step's code */
+static int name_many(uint32_t count, uint64_t entries)
+{
+    uint8_t *data = malloc(AB_MM_MESSAGE_BYTES + (size_t)count * AB_MM_HAVE_BYTES);
+    ck_assert_ptr_nonnull(data);
+    size_t size = ab_mm_encode_have_begin(AB_MM_FULL, count, false, data);
+    for (uint32_t epoch = 1; epoch <= count; epoch++) {
+        ab_mm_have have = member_have((ab_stream){3, epoch}, entries);
+        size += ab_mm_encode_have(&have, data + size);
+    }
+    int code = fix_step(&f, &(ab_event){.type = AB_EV_MESSAGE, .peer = 2, .bytes = {data, size}});
+    free(data);
+    return code;
+}
+
+static void name_again(uint32_t count)
+{
+    fix_simple(&f, AB_EV_PEER_UP, 2);
+    ck_assert_int_eq(name_many(count, 1), AB_OK);
+    ck_assert_int_eq(name_many(count, 1), AB_OK);
+    ck_assert_int_eq(name_many(count, 2), AB_OK);
+    const ab_mm_peer *peer = &((const ab_mm *)f.core)->peers[0];
+    ck_assert_uint_eq(peer->marks.count, count);
+    for (uint32_t epoch = 1; epoch <= count; epoch++) {
+        ck_assert_uint_eq(ab_marks_get(&peer->marks, (ab_stream){3, epoch}), 2);
+    }
+}
+
+/* As many streams as a group takes may be named, and named again: they are the same ones. */
+START_TEST(all_streams_may_be_named_again)
+{
+    name_again(AB_MARKS_MAX / 2 + 1);
+    fix_simple(&f, AB_EV_PEER_DOWN, 2);
+    name_again(AB_MARKS_MAX);
+    ck_assert_int_eq(name_many(AB_MARKS_MAX + 1, 2), AB_EPROTO);
+}
+END_TEST
+
 START_TEST(status_shows_streams_and_peers)
 {
     unsigned seen = 0;
@@ -378,6 +418,6 @@ int main(void)
                sealed_blocks_carry_what_was_applied);
     MEMBER_ADD("repair", a_damaged_block_is_repaired_only_by_itself, a_damaged_block_stops_its_stream_only);
     MEMBER_ADD("rest", trim_waits_for_every_member_and_the_state_machine, reads_wait_for_their_token,
-               status_shows_streams_and_peers);
+               all_streams_may_be_named_again, status_shows_streams_and_peers);
     return test_run(suite);
 }
