@@ -340,6 +340,20 @@ static bool dep_holds(const ab_order *order, ab_mark dep)
     return on->ignored || on->given >= need;
 }
 
+/* Whether the dependency waits for an entry that somebody else may yet bring. */
+static bool may_come(const ab_order *order, ab_mark dep)
+{
+    const ab_order_stream *on = ab_order_find(order, dep.stream);
+    if (dep_holds(order, dep)) {
+        return false;
+    }
+    if (on == NULL) {
+        return !ab_folds_has(&order->folds, dep.stream);
+    }
+    uint64_t need = dep.index < on->ended ? dep.index : on->ended;
+    return !on->stalled && (on->shut || need > on->last);
+}
+
 static bool deps_hold(const ab_order *order, const ab_order_stream *stream, const ab_order_info *info)
 {
     if (!order->causal) {
@@ -457,6 +471,21 @@ int ab_order_pump(ab_order *order, uint64_t now, ab_actions *actions)
         code = load(order->streams[i], now, actions);
     }
     return code;
+}
+
+bool ab_order_wants_news(const ab_order *order)
+{
+    for (uint32_t i = 0; order->causal && i < order->count; i++) {
+        const ab_order_stream *stream = order->streams[i];
+        const ab_order_info *info = stream->held_count > 0 ? held_at(stream, 0) : NULL;
+        for (size_t k = 0; info != NULL && k < info->dep_count; k++) {
+            bool own = ab_stream_compare(info->deps[k].stream, stream->stream) == 0;
+            if (!own && may_come(order, info->deps[k])) {
+                return true;
+            }
+        }
+    }
+    return false;
 }
 
 uint64_t ab_order_deadline(const ab_order *order)

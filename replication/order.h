@@ -56,8 +56,9 @@ typedef struct ab_order_stream {
     uint16_t held_start;
     uint16_t held_count;
     uint16_t held_capacity;
-    bool shut;    /* nothing of it is given for now */
-    bool ignored; /* histories differ: what depends on it does not wait */
+    bool shut : 1;    /* nothing of it is given for now; in bits: idle groups keep little */
+    bool ignored : 1; /* histories differ: what depends on it does not wait */
+    bool stalled : 1; /* what it lacks nobody can give: for ab_order_wants_news() */
 } ab_order_stream;
 
 typedef struct ab_order_given {
@@ -137,6 +138,10 @@ int ab_order_applied(ab_order *order, ab_order_stream *stream, uint64_t index);
 
 /** Gives what may be given and asks for what must be read back. @return AB_OK, AB_ENOMEM */
 int ab_order_pump(ab_order *order, uint64_t now, ab_actions *actions);
+
+/** Whether a block waits for what is not in the log here, and may come: not where a stream is `stalled`, nor for what is here
+ * and waits itself. */
+bool ab_order_wants_news(const ab_order *order);
 
 /** When ab_order_pump() should be called without another reason. */
 uint64_t ab_order_deadline(const ab_order *order);

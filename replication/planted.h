@@ -23,6 +23,7 @@ typedef enum ab_planted_fault {
     AB_PLANTED_FOLD_WITHOUT_ONE, /* one member does not count for folding */
     AB_PLANTED_UNCOPIED,         /* what goes from a stream is dropped before the copy has all of it */
     AB_PLANTED_UNTRANSLATED,     /* a stored frontier is taken as it is, whatever history it is of */
+    AB_PLANTED_RESTLESS,         /* who can only be helped by a snapshot goes on comparing frontiers */
     AB_PLANTED_COUNT
 } ab_planted_fault;
 

@@ -3,6 +3,7 @@
 #include "replication/backends.h"
 #include "replication/multimaster/mm.h"
 
+#include "replication/planted.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -432,19 +433,37 @@ static bool some_behind(const ab_mm *mm)
     return false;
 }
 
-/* Blocks that wait for what does not come: gossip may have been lost, so frontiers are compared again, in full. */
-static void note_stuck(ab_mm *mm, uint64_t now)
+/* Whether blocks wait for what somebody may have: not for what only a snapshot will bring. */
+static bool some_wait(ab_mm *mm)
 {
-    if (!mm->order.blocked && !ab_mm_wants_starve(mm) && !some_behind(mm)) {
-        mm->stuck_at = AB_NEVER;
+    if (!mm->order.blocked || ab_planted(AB_PLANTED_RESTLESS)) {
+        return mm->order.blocked;
+    }
+    for (uint32_t i = 0; i < mm->order.count; i++) {
+        ab_mm_stream *stream = ab_mm_at(mm, i);
+        stream->o.stalled = ab_mm_is_stalled(mm, stream);
+    }
+    return ab_order_wants_news(&mm->order);
+}
+
+/* Blocks that wait for what does not come: gossip may have been lost, so frontiers are compared again, in full. */
+static void compare_again(ab_mm *mm, uint64_t now)
+{
+    if (now < mm->stuck_at) {
         return;
     }
-    if (now >= mm->stuck_at) {
-        for (uint32_t i = 0; i < mm->peer_count; i++) {
-            mm->peers[i].owe_full = mm->peers[i].ask = mm->peers[i].up;
-        }
+    for (uint32_t i = 0; i < mm->peer_count; i++) {
+        mm->peers[i].owe_full = mm->peers[i].ask = mm->peers[i].up;
     }
-    if (mm->stuck_at == AB_NEVER || now >= mm->stuck_at) {
+    mm->stuck_at = AB_NEVER;
+}
+
+/* At the end of a step, which may have found out that something waits. */
+static void note_stuck(ab_mm *mm, uint64_t now)
+{
+    if (!some_wait(mm) && !ab_mm_wants_starve(mm) && !some_behind(mm)) {
+        mm->stuck_at = AB_NEVER;
+    } else if (mm->stuck_at == AB_NEVER) {
         mm->stuck_at = now + ab_mm_jitter(mm, mm->retry_max_ms);
     }
 }
@@ -468,7 +487,7 @@ static int pump_histories(ab_mm *mm, uint64_t now, ab_actions *actions)
 
 static int pump(ab_mm *mm, uint64_t now, ab_actions *actions)
 {
-    note_stuck(mm, now);
+    compare_again(mm, now);
     ab_mm_ask_again(mm, now);
     int code = ab_mm_pump_epoch(mm, actions);
     if (code == AB_OK) {
@@ -500,6 +519,7 @@ static int step(void *opaque, const ab_event *event, uint64_t now, ab_actions *a
     ab_mm *mm = opaque;
     int taken = take(mm, event, now, actions);
     int pumped = mm->started ? pump(mm, now, actions) : AB_OK;
+    note_stuck(mm, now);
     mm->again_at = pumped == AB_OK ? AB_NEVER : now + AGAIN_NS;
     return taken != AB_OK ? taken : pumped;
 }

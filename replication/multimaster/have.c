@@ -159,7 +159,10 @@ int ab_mm_take_have(ab_mm *mm, ab_mm_peer *peer, const ab_mm_message *message, u
         take_one(mm, peer, &have, first_full, now);
     }
     ab_mm_take_folds(mm, peer, message, now);
-    peer->owe_full |= (message->flags & AB_MM_ASK) != 0;
+    if ((message->flags & AB_MM_ASK) != 0) {
+        peer->owe_full = true;
+        ab_mm_sync_asked(peer);
+    }
     ab_mm_settle(mm, now);
     ab_mm_wants_wake(mm, peer, first_full, (message->flags & AB_MM_FULL) != 0, now);
     ab_mm_trim_soon(mm, now);

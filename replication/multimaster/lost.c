@@ -38,8 +38,8 @@ void ab_mm_take_lack(const ab_mm_peer *peer, ab_mm_stream *stream, uint64_t firs
     }
 }
 
-static bool never_had(const ab_mm *mm, const ab_mm_peer *peer, const ab_mm_stream *stream,
-                      const ab_mm_want *want)
+bool ab_mm_never_had(const ab_mm *mm, const ab_mm_peer *peer, const ab_mm_stream *stream,
+                     const ab_mm_want *want)
 {
     return peer->met && ab_mm_safe_at(mm, peer, stream) < want->last &&
            ab_marks_get(&peer->pending, stream->o.stream) < want->last;
@@ -51,7 +51,7 @@ static bool nobody_has(const ab_mm *mm, const ab_mm_stream *stream, const ab_mm_
     for (uint32_t i = 0; i < mm->peer_count; i++) {
         const ab_mm_peer *peer = &mm->peers[i];
         bool cannot = ((want->lacked | stream->diverged) & ab_mm_bit(peer)) != 0;
-        if (!cannot && !never_had(mm, peer, stream, want)) {
+        if (!cannot && !ab_mm_never_had(mm, peer, stream, want)) {
             return false;
         }
     }
@@ -91,7 +91,7 @@ static int declare(ab_mm *mm, ab_mm_stream *stream, ab_mm_want *want, ab_actions
     want->lost = code == AB_OK;
     for (uint32_t i = 0; want->lost && stream == mm->current && i < mm->peer_count; i++) {
         mm->new_epoch |=
-            never_had(mm, &mm->peers[i], stream, want); /* what follows would never reach that peer */
+            ab_mm_never_had(mm, &mm->peers[i], stream, want); /* what follows would never reach that peer */
     }
     return code;
 }

@@ -35,7 +35,7 @@ typedef struct ab_mm_want {
     bool repair;
     bool expected_known;
     bool putting; /* AB_ACT_REPAIR is under way */
-    bool told;    /* the operator */
+    bool told;    /* the operator: only a snapshot will have it */
     bool lost;    /* repair: nobody has it any more, the operator was told */
 } ab_mm_want;
 
@@ -120,6 +120,7 @@ typedef struct ab_mm_stream {
     bool finished; /* it is over here */
     bool complete; /* a member folded it, and we have all of it */
     bool sure;     /* it is over at its origin: it ends where it ended for good */
+    bool gone;     /* its origin cannot give what comes next, it said */
 } ab_mm_stream;
 
 /** What is being sent to a peer of one stream. */
@@ -250,6 +251,7 @@ void ab_mm_take_expect(ab_mm_peer *peer, ab_mm_stream *stream, uint64_t first);
 int ab_mm_take_fetch(ab_mm *mm, ab_mm_peer *peer, const ab_mm_message *message);
 void ab_mm_confirmed(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream, uint64_t upto, bool back,
                      uint64_t now);
+void ab_mm_sync_asked(ab_mm_peer *peer); /* it wants to know how things are */
 void ab_mm_sync_alive(ab_mm *mm, ab_mm_peer *peer, uint64_t now);
 void ab_mm_sync_down(ab_mm_peer *peer);
 void ab_mm_sync_tidy(ab_mm_peer *peer); /* frees what is not needed while nothing goes on */
@@ -353,6 +355,8 @@ int ab_mm_pump_wants(ab_mm *mm, uint64_t now, ab_actions *actions);
 uint64_t ab_mm_want_deadline(const ab_mm_stream *stream);
 bool ab_mm_damaged(const ab_mm_stream *stream);
 bool ab_mm_wants_starve(const ab_mm *mm);
+bool ab_mm_is_stalled(const ab_mm *mm, const ab_mm_stream *stream);
+uint64_t ab_mm_hopeless(const ab_mm_stream *stream, uint64_t index); /* end of its damaged block; 0: not so */
 void ab_mm_wants_free(ab_mm_stream *stream);
 
 /* lost.c: what nobody has any more */
@@ -360,6 +364,8 @@ void ab_mm_take_lack(const ab_mm_peer *peer, ab_mm_stream *stream, uint64_t firs
 int ab_mm_pump_lost(ab_mm *mm, ab_mm_stream *stream, uint64_t now, ab_actions *actions);
 bool ab_mm_next_is_lost(const ab_mm_stream *stream, const ab_mm_want *want);
 bool ab_mm_has_lost(const ab_mm_stream *stream);
+bool ab_mm_never_had(const ab_mm *mm, const ab_mm_peer *peer, const ab_mm_stream *stream,
+                     const ab_mm_want *want);
 
 /* trim.c */
 uint64_t ab_mm_safe(const ab_mm *mm, const ab_mm_stream *stream);

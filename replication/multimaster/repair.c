@@ -7,6 +7,7 @@
  * mended from its end. Nobody is waited for: peers are asked in turn, with growing pauses. */
 #include "replication/multimaster/mm.h"
 
+#include "replication/planted.h"
 #include <stdlib.h>
 
 static ab_mm_want *add_want(ab_mm *mm, ab_mm_stream *stream, uint64_t first, uint64_t last, uint64_t now)
@@ -58,6 +59,33 @@ void ab_mm_set_limits(ab_mm *mm)
     for (uint32_t i = 0; i < mm->order.count; i++) {
         ab_mm_set_limit(ab_mm_at(mm, i));
     }
+}
+
+uint64_t ab_mm_hopeless(const ab_mm_stream *stream, uint64_t index)
+{
+    for (const ab_mm_want *want = stream->wants; want != NULL; want = want->next) {
+        if (want->repair && (want->lost || want->told) && index >= want->first && index <= want->last) {
+            return want->last;
+        }
+    }
+    return 0;
+}
+
+/* Whether what the stream lacks here nobody can give any more: it waits for a snapshot, and news of others do not help. */
+bool ab_mm_is_stalled(const ab_mm *mm, const ab_mm_stream *stream)
+{
+    const ab_fold *fold = ab_folds_find(&mm->order.folds, stream->o.stream.node);
+    for (uint32_t i = 0; fold != NULL && fold->lacks && fold->told && i < mm->peer_count; i++) {
+        if (ab_folds_has(&mm->peers[i].folds, stream->o.stream)) {
+            return true;
+        }
+    }
+    for (const ab_mm_want *want = stream->wants; want != NULL; want = want->next) {
+        if (want->told && (!want->repair || want->last > stream->o.given)) {
+            return true;
+        }
+    }
+    return stream->gone || ab_order_has_gap(&stream->o);
 }
 
 /* Events */
@@ -194,7 +222,8 @@ void ab_mm_repaired(ab_mm *mm, ab_mm_stream *stream, const ab_block_info *block)
     }
     for (uint32_t i = 0; i < mm->peer_count; i++) {
         ab_mm_sync *sync = ab_mm_sync_of(&mm->peers[i], stream);
-        if (sync != NULL && sync->code == AB_ECORRUPT) {
+        bool lost = sync != NULL && sync->code == AB_ETRIMMED && sync->next > stream->o.base;
+        if (sync != NULL && (sync->code == AB_ECORRUPT || lost)) {
             sync->code = AB_OK;
             sync->hold_at = sync->outstanding ? sync->hold_at : 0;
         }
@@ -220,9 +249,14 @@ void ab_mm_probed(ab_mm_stream *stream, const ab_event *event)
 /* The peer has the stream only beyond `base`. That may answer a question from before we had what we have now. */
 void ab_mm_take_trimmed(const ab_mm_peer *peer, ab_mm_stream *stream, uint64_t base)
 {
+    uint64_t bit = ab_mm_bit(peer);
+    stream->gone |= peer->node == stream->o.stream.node && base > stream->accepted;
     for (ab_mm_want *want = stream->wants; want != NULL; want = want->next) {
         bool gone = want->repair ? base >= want->last : base > stream->accepted;
-        want->trimmed |= gone ? ab_mm_bit(peer) : 0;
+        if (gone && (want->trimmed & bit) == 0) {
+            want->trimmed |= bit;
+            want->said = 0; /* it trimmed what all had: who had not at first may have it since */
+        }
     }
 }
 
@@ -253,7 +287,8 @@ void ab_mm_wants_wake(ab_mm *mm, const ab_mm_peer *peer, bool new_link, bool ful
 
 /* What is due */
 
-/* Whether something is wanted that no peer is known to have, while there are peers to ask what they have. */
+/* Whether something is wanted that no peer is known to have, while there are peers to ask what they have. Not where all have
+ * answered that they cannot give it: then only a new link, or what a peer says by itself, makes a difference. */
 bool ab_mm_wants_starve(const ab_mm *mm)
 {
     bool up = false;
@@ -262,7 +297,8 @@ bool ab_mm_wants_starve(const ab_mm *mm)
     }
     for (uint32_t i = 0; up && i < mm->order.count; i++) {
         for (const ab_mm_want *want = ab_mm_at(mm, i)->wants; want != NULL; want = want->next) {
-            if (want->at == AB_NEVER && !want->lost) {
+            bool answered = want->lost || (want->told && !ab_planted(AB_PLANTED_RESTLESS));
+            if (want->at == AB_NEVER && !answered) {
                 return true;
             }
         }
@@ -313,18 +349,29 @@ static const ab_mm_peer *choose_peer(const ab_mm *mm, const ab_mm_stream *stream
     return NULL;
 }
 
+static bool can_give(const ab_mm *mm, const ab_mm_stream *stream, const ab_mm_want *want,
+                     const ab_mm_peer *peer)
+{
+    uint64_t bit = ab_mm_bit(peer);
+    if ((want->trimmed & bit) != 0) {
+        return false;
+    }
+    if (!want->repair) {
+        return ab_marks_get(&peer->marks, stream->o.stream) > stream->o.last;
+    }
+    bool never = (want->said & bit) != 0 && ab_mm_never_had(mm, peer, stream, want);
+    return ((want->lacked | stream->diverged) & bit) == 0 && !never;
+}
+
+/* Nobody can give it, and somebody trimmed it: only a snapshot will have it. */
 static bool all_trimmed(const ab_mm *mm, const ab_mm_stream *stream, const ab_mm_want *want)
 {
-    bool asked = false;
     for (uint32_t i = 0; i < mm->peer_count; i++) {
-        if (ab_marks_get(&mm->peers[i].marks, stream->o.stream) > stream->o.last || want->repair) {
-            asked = true;
-            if ((want->trimmed & ab_mm_bit(&mm->peers[i])) == 0) {
-                return false;
-            }
+        if (can_give(mm, stream, want, &mm->peers[i])) {
+            return false;
         }
     }
-    return asked;
+    return want->trimmed != 0;
 }
 
 static int tell_trimmed(const ab_mm *mm, const ab_mm_stream *stream, ab_mm_want *want, ab_actions *actions)
@@ -332,8 +379,9 @@ static int tell_trimmed(const ab_mm *mm, const ab_mm_stream *stream, ab_mm_want 
     if (want->told || !all_trimmed(mm, stream, want)) {
         return AB_OK;
     }
+    uint64_t index = want->repair ? want->first : stream->o.last;
     int code = ab_mm_report(
-        AB_LOG_ERROR, AB_ETRIMMED, (ab_mark){stream->o.stream, stream->o.last}, 0,
+        AB_LOG_ERROR, AB_ETRIMMED, (ab_mark){stream->o.stream, index}, 0,
         "entries that are missing here are trimmed everywhere: this member needs a snapshot", actions);
     want->told = code == AB_OK;
     return code;
@@ -358,10 +406,16 @@ static int ask(ab_mm *mm, ab_mm_stream *stream, ab_mm_want *want, uint64_t now, 
     if (now < want->at || want->putting || (!want->repair && stream->sealed > stream->o.last)) {
         return AB_OK;
     }
+    if (want->told && all_trimmed(mm, stream, want)) {
+        want->at = AB_NEVER;
+        return AB_OK;
+    }
     if (want->repair && !want->expected_known && want->last < stream->o.last &&
         !ab_mm_next_is_lost(stream, want)) {
         ab_mm_probe(stream, want->last + 1); /* what comes before its hash is known could not be judged */
         want->at = now + ab_mm_jitter(mm, want->wait_ms);
+        want->wait_ms =
+            ab_mm_double(mm, want->wait_ms); /* the block after it may be damaged, too, and stay so */
         return AB_OK;
     }
     const ab_mm_peer *peer = choose_peer(mm, stream, want);

@@ -164,6 +164,14 @@ void ab_mm_confirmed(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream, uint64_t
     sync->retry_at = sync->next > upto + 1 ? now + ab_mm_jitter(mm, sync->wait_ms) : AB_NEVER;
 }
 
+/* What it waits for may be what is gone here, and the word of that may have got lost. */
+void ab_mm_sync_asked(ab_mm_peer *peer)
+{
+    for (uint32_t i = 0; i < peer->sync_count; i++) {
+        peer->syncs[i].once_gone |= peer->syncs[i].code == AB_ETRIMMED;
+    }
+}
+
 /* A peer that had been silent is there again: do not wait out what its silence added up to. */
 void ab_mm_sync_alive(ab_mm *mm, ab_mm_peer *peer, uint64_t now)
 {
@@ -348,9 +356,10 @@ int ab_mm_take_fetch(ab_mm *mm, ab_mm_peer *peer, const ab_mm_message *message)
 
 static int send_trimmed(ab_mm_peer *peer, ab_mm_sync *sync, ab_actions *actions)
 {
-    ab_mm_message message = {.kind = AB_MM_TRIMMED,
-                             .stream = sync->stream->o.stream,
-                             .first = sync->stream->o.base > 0 ? sync->stream->o.base : sync->next};
+    uint64_t lost = sync->code == AB_ETRIMMED ? ab_mm_hopeless(sync->stream, sync->next) : 0;
+    uint64_t base = sync->stream->o.base > 0 ? sync->stream->o.base : sync->next;
+    ab_mm_message message = {
+        .kind = AB_MM_TRIMMED, .stream = sync->stream->o.stream, .first = lost > 0 ? lost : base};
     return ab_mm_send_message(&message, peer->node, actions);
 }
 
@@ -372,9 +381,9 @@ static int tell_trimmed(ab_mm_peer *peer, ab_mm_sync *sync, ab_actions *actions)
     }
     code = send_trimmed(peer, sync, actions);
     if (code == AB_OK && sync->limit == AB_NEVER) {
-        code =
-            ab_mm_report(AB_LOG_ERROR, AB_ETRIMMED, (ab_mark){sync->stream->o.stream, sync->next}, peer->node,
-                         "the peer needs entries that are trimmed here: it needs a snapshot", actions);
+        code = ab_mm_report(
+            AB_LOG_ERROR, AB_ETRIMMED, (ab_mark){sync->stream->o.stream, sync->next}, peer->node,
+            "the peer needs entries that are trimmed here, or lost: it needs a snapshot", actions);
     }
     sync->told = code == AB_OK;
     return code;
@@ -385,6 +394,11 @@ static void expire(ab_mm *mm, ab_mm_peer *peer, ab_mm_sync *sync, uint64_t now)
     if (now >= sync->hold_at) {
         sync->outstanding = sync->once_out = sync->stale = false;
         sync->hold_at = 0;
+    }
+    if (sync->code == AB_ECORRUPT && ab_mm_hopeless(sync->stream, sync->next) > 0) {
+        sync->code = AB_ETRIMMED; /* damaged, and nobody can mend it: for the peer it is gone */
+        sync->told = false;
+        sync->retry_at = AB_NEVER;
     }
     if (now < sync->retry_at) {
         return;

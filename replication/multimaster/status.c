@@ -13,7 +13,7 @@ static int stream_code(const ab_mm *mm, const ab_mm_stream *stream)
     if (ab_mm_damaged(stream)) {
         return AB_ECORRUPT;
     }
-    if (ab_order_has_gap(&stream->o)) {
+    if (ab_order_has_gap(&stream->o) || stream->gone) {
         return AB_ETRIMMED;
     }
     for (const ab_mm_want *want = stream->wants; want != NULL; want = want->next) {

@@ -247,6 +247,7 @@ void check_excused(world *w)
     for (uint32_t i = 0; i < w->k.nodes; i++) {
         sim_node *n = &w->nodes[i];
         n->excused = n->went_on;
+        n->relayed = false;
         for (int sid = 0; sid < w->stream_count && !n->excused; sid++) {
             n->excused = lacks_repair(w, n, sid);
         }
@@ -260,11 +261,12 @@ void check_excused(world *w)
     }
     for (uint32_t i = 0; i < w->k.nodes; i++) {
         sim_node *n = &w->nodes[i];
-        for (int sid = 0; sid < w->stream_count && !n->excused; sid++) {
+        for (int sid = 0; sid < w->stream_count && !n->relayed; sid++) {
             const sim_node *origin = &w->nodes[w->streams[sid].node - 1];
-            n->excused = origin->excused && (w->torn[sid] || lacks_trimmed(w, origin, sid)) &&
+            n->relayed = origin != n && origin->excused && (w->torn[sid] || lacks_trimmed(w, origin, sid)) &&
                          disk_last(&n->disk.streams[sid]) < check_longest(w, sid);
         }
+        n->excused |= n->relayed;
     }
 }
 

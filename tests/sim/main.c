@@ -188,7 +188,8 @@ static const plant plants[] = {{"ack", AB_PLANTED_NONE, true},
                                {"early", AB_PLANTED_FOLD_EARLY, false},
                                {"fold", AB_PLANTED_FOLD_WITHOUT_ONE, false},
                                {"uncopied", AB_PLANTED_UNCOPIED, false},
-                               {"untranslated", AB_PLANTED_UNTRANSLATED, false}};
+                               {"untranslated", AB_PLANTED_UNTRANSLATED, false},
+                               {"restless", AB_PLANTED_RESTLESS, false}};
 
 static int find_planted(const plant *p, uint64_t first, uint64_t seeds)
 {

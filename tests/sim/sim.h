@@ -231,6 +231,7 @@ typedef struct sim_node {
     bool crashing; /* dies as soon as the event at hand is over */
     bool stopping; /* in order: flushes first */
     bool excused;  /* needs a snapshot: what it lacks is trimmed everywhere */
+    bool relayed;  /* who would have to hand on what it lacks needs a snapshot */
     bool went_on;  /* after entries that were damaged here and that nobody has any more */
     bool told_trimmed;
     uint64_t generation;

@@ -299,6 +299,127 @@ START_TEST(what_somebody_may_have_is_waited_for)
 }
 END_TEST
 
+/* What only a snapshot will bring */
+
+/* Fires timers until none is wanted. @return false: one always is */
+static bool comes_to_rest(void)
+{
+    for (unsigned i = 0; i < 200 && f.backend->deadline(f.core) != AB_NEVER; i++) {
+        fix_timer(&f);
+    }
+    return f.backend->deadline(f.core) == AB_NEVER;
+}
+
+static bool needs_snapshot(void)
+{
+    const ab_action *report = NULL;
+    for (size_t i = 0; (report = fix_action(&f, AB_ACT_REPORT, i)) != NULL; i++) {
+        if (report->code == AB_ETRIMMED) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void say_trimmed(uint32_t peer, ab_stream stream, uint64_t upto)
+{
+    fix_message(&f, peer, &(ab_mm_message){.kind = AB_MM_TRIMMED, .stream = stream, .first = upto});
+}
+
+/* A timer for ever would bring nothing: a new link does. */
+START_TEST(what_all_have_trimmed_costs_no_timer)
+{
+    ab_mm_message message;
+    ab_mm_have has = member_have(member_other, 3);
+    lose_first();
+    say_trimmed(2, member_other, 2);
+    ck_assert(!needs_snapshot());
+    ck_assert(!comes_to_rest()); /* 3 has not said so */
+    if (_i == 0) {
+        say_trimmed(3, member_other, 2);
+    } else {
+        fix_message(&f, 3, &(ab_mm_message){.kind = AB_MM_LACK, .stream = member_other, .first = 1});
+    }
+    ck_assert(needs_snapshot());
+    ck_assert(comes_to_rest());
+    fix_simple(&f, AB_EV_PEER_DOWN, 3);
+    fix_simple(&f, AB_EV_PEER_UP, 3);
+    fix_have(&f, 3, AB_MM_FULL, &has, 1);
+    while (!fix_said(&f, 3, AB_MM_FETCH, 0, &message)) {
+        fix_timer(&f);
+    }
+    ab_block_info good = fix_info(member_other, 1, 2);
+    fix_block(&f, AB_EV_BLOCK, 3, &good);
+    ck_assert_uint_eq(fix_count(&f, AB_ACT_REPAIR), 1);
+}
+END_TEST
+
+/* Who had nothing of it when it was asked may have got it before the others trimmed: it must say so once more. */
+START_TEST(who_lacked_it_before_it_was_trimmed_is_asked_once_more)
+{
+    ab_block_info damaged = fix_info(member_other, 1, 2);
+    ab_mm_have has = member_have(member_other, 2);
+    fix_link(&f, 2);
+    fix_link(&f, 3); /* has nothing */
+    member_log(member_other, 1, 2, NULL, 0);
+    fix_have(&f, 2, 0, &has, 1);
+    fix_block(&f, AB_EV_BAD, 0, &damaged);
+    fix_have(&f, 3, AB_MM_FULL, NULL, 0);
+    say_trimmed(2, member_other, 2);
+    ck_assert(!needs_snapshot());
+    ck_assert(!comes_to_rest());
+    fix_have(&f, 3, AB_MM_FULL, NULL, 0);
+    ck_assert(needs_snapshot());
+    ck_assert(comes_to_rest());
+}
+END_TEST
+
+/* What another stream depends on is gone at its origin. */
+START_TEST(what_waits_for_trimmed_entries_costs_no_timer)
+{
+    const ab_mark dep = {member_other, 5};
+    ab_mm_have has = member_have(member_other, 5);
+    fix_link(&f, 3);
+    fix_simple(&f, AB_EV_PEER_UP, 2);
+    fix_have(&f, 2, AB_MM_FULL, &has, 1);
+    member_log(member_third, 1, 1, &dep, 1);
+    ck_assert(!comes_to_rest());
+    say_trimmed(2, member_other, 3);
+    ck_assert(comes_to_rest());
+    member_log(member_third, 2, 2, NULL, 0);
+    ck_assert(comes_to_rest());
+    fix_simple(&f, AB_EV_PEER_DOWN, 2); /* over a new link it may be there again */
+    fix_simple(&f, AB_EV_PEER_UP, 2);
+    fix_have(&f, 2, AB_MM_FULL, &has, 1);
+    ck_assert(!comes_to_rest());
+}
+END_TEST
+
+/* The word that something is trimmed may get lost: who asks how things are is told again. */
+START_TEST(who_asks_hears_again_what_is_trimmed)
+{
+    const ab_stream_state streams[] = {{.stream = {1, 4000}, .base = 5, .last = 5, .last_hash = 9}};
+    const ab_mark applied[] = {{{1, 4000}, 5}};
+    ab_mm_message message;
+    ab_core_init init = fix_init(1);
+    init.streams = streams;
+    init.stream_count = 1;
+    init.applied = (ab_frontier){applied, 1};
+    fix_close(&f);
+    fix_open(&f, &ab_backend_multimaster, &init);
+    fix_simple(&f, AB_EV_START, 0);
+    fix_link(&f, 2); /* has nothing */
+    fix_sent(&f, 2, streams[0].stream, 0, 0, AB_ETRIMMED);
+    ck_assert(fix_said(&f, 2, AB_MM_TRIMMED, 0, &message));
+    ck_assert_uint_eq(message.first, 5);
+    ck_assert(needs_snapshot());
+    fix_have(&f, 2, AB_MM_FULL | AB_MM_ASK, NULL, 0);
+    ck_assert(fix_said(&f, 2, AB_MM_TRIMMED, 0, &message));
+    ck_assert_uint_eq(message.first, 5);
+    ck_assert(!needs_snapshot()); /* once is enough */
+}
+END_TEST
+
 START_TEST(who_cannot_read_it_says_so)
 {
     ab_mm_message message;
@@ -320,6 +441,7 @@ END_TEST
 START_TEST(writes_leave_a_stream_that_not_all_can_follow)
 {
     ab_mm_have has = member_have(member_own, 2);
+    ab_mm_message message;
     member_write(1, 3);
     fix_link(&f, 2); /* has nothing */
     fix_simple(&f, AB_EV_PEER_UP, 3);
@@ -339,6 +461,21 @@ START_TEST(writes_leave_a_stream_that_not_all_can_follow)
         fix_timer(&f);
     }
     ck_assert_uint_eq(fix_action(&f, AB_ACT_APPEND, 0)->mark.stream.epoch, FIX_WALL + 1);
+    /* What it cannot have it is told of, once, and not tried again and again. */
+    fix_sent(&f, 2, member_own, 1, 1, AB_OK);
+    has = member_have(member_own, 1);
+    fix_have(&f, 2, 0, &has, 1);
+    fix_sent(&f, 2, member_own, 1, 0, AB_ECORRUPT);
+    ck_assert(fix_said(&f, 2, AB_MM_TRIMMED, 0, &message));
+    ck_assert_uint_eq(message.first, 2);
+    fix_step(&f, &(ab_event){.type = AB_EV_LOADED, .mark = {member_own, 2}}); /* it cannot be read */
+    has = member_have(member_own, 3);
+    fix_sent(&f, 3, member_own, 3, 1, AB_OK);
+    fix_have(&f, 3, 0, &has, 1);
+    ck_assert(comes_to_rest());
+    fix_block(&f, AB_EV_REPAIRED, 0, &damaged); /* after all */
+    ck_assert_uint_eq(fix_count(&f, AB_ACT_SEND), 1);
+    ck_assert_uint_eq(fix_action(&f, AB_ACT_SEND, 0)->mark.index, 2);
 }
 END_TEST
 
@@ -355,6 +492,10 @@ int main(void)
     tcase_add_test(tc, what_it_has_of_a_block_is_not_let_go_of);
     tcase_add_test(tc, what_nobody_has_is_passed);
     tcase_add_test(tc, what_somebody_may_have_is_waited_for);
+    tcase_add_loop_test(tc, what_all_have_trimmed_costs_no_timer, 0, 2);
+    tcase_add_test(tc, who_lacked_it_before_it_was_trimmed_is_asked_once_more);
+    tcase_add_test(tc, what_waits_for_trimmed_entries_costs_no_timer);
+    tcase_add_test(tc, who_asks_hears_again_what_is_trimmed);
     tcase_add_test(tc, who_cannot_read_it_says_so);
     tcase_add_test(tc, writes_leave_a_stream_that_not_all_can_follow);
     suite_add_tcase(suite, tc);
