@@ -57,8 +57,13 @@ static void send_open(ab_group *group, uint32_t peer, bool asks)
     message[1] = asks ? OPEN_ASKS : 0;
     memcpy(message + 2, &group->instance, sizeof group->instance);
     size_t length = OPEN_HEAD + describe(group, message + OPEN_HEAD, sizeof message - OPEN_HEAD);
-    int code =
-        ab_transport_send_message(group->node->transport, peer, group->id, (ab_bytes){message, length});
+    int code = AB_OK;
+    pthread_mutex_lock(&group->core_lock); /* else it might overtake the word that the group is closed */
+    if (ab_group_is_open(group)) {
+        code =
+            ab_transport_send_message(group->node->transport, peer, group->id, (ab_bytes){message, length});
+    }
+    pthread_mutex_unlock(&group->core_lock);
     if (code != AB_OK &&
         code != AB_ECLOSED) { /* without it the peer would never send: try again with a new link */
         ab_transport_drop(group->node->transport, peer, code, "a group could not be announced");
@@ -75,10 +80,12 @@ void ab_group_announce(ab_group *group)
 void ab_group_retire(ab_group *group)
 {
     uint8_t message = MESSAGE_CLOSED;
+    pthread_mutex_lock(&group->core_lock); /* for send_open() */
     for (size_t i = 0; i < group->peer_count; i++) {
         (void)ab_transport_send_message(group->node->transport, group->peers[i].node, group->id,
                                         (ab_bytes){&message, 1});
     }
+    pthread_mutex_unlock(&group->core_lock);
 }
 
 static void step_peer(ab_group *group, uint32_t peer, ab_event_type type)

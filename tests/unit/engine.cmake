@@ -16,6 +16,8 @@ ab_test(NAME test_engine_apply SOURCES test_engine_apply.c ${ENGINE_SUPPORT} LIB
 target_link_options(test_engine_apply PRIVATE -Wl,--wrap=ab_wal_read)
 ab_test(NAME test_engine_scarce SOURCES test_engine_scarce.c ${ENGINE_SUPPORT} LIBS ${ENGINE_LIBS} ALLOC LABELS unit)
 target_link_options(test_engine_scarce PRIVATE -Wl,--wrap=ab_transport_timer)
+ab_test(NAME test_engine_links SOURCES test_engine_links.c ${ENGINE_SUPPORT} LIBS ${ENGINE_LIBS} LABELS unit)
+target_link_options(test_engine_links PRIVATE -Wl,--wrap=ab_transport_send_message)
 # Blocks are harmed before they are sealed.
 ab_test(NAME test_engine_malformed SOURCES test_engine_malformed.c ${ENGINE_SUPPORT} LIBS ${ENGINE_LIBS} LABELS unit)
 target_link_options(test_engine_malformed PRIVATE -Wl,--wrap=ab_block_seal)
