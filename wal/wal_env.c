@@ -119,7 +119,11 @@ static int check_file(ab_wal *wal, ab_check_report *report, ab_message *message)
     snprintf(path, size, "%s/data.mdb", wal->dir);
     int code = ab_check_file(path, AB_CHECK_BUDGET, report, message);
     if (code == AB_OK && report->empty && wal->options.read_only) {
-        ab_wal_say(message, "%s: there is no log", wal->dir);
+        ab_wal_say(message,
+                   access(path, F_OK) == 0
+                       ? "%s: there is no log: nothing was ever committed to its data.mdb, or it was emptied"
+                       : "%s: there is no log: it has no data.mdb",
+                   wal->dir);
         code = AB_ENOTFOUND;
     }
     wal->bad_state = report->bad_states > 0;

@@ -54,11 +54,17 @@ static void sync_parent(const char *dir)
 static int make_dir(const char *dir, bool read_only, ab_message *message)
 {
     struct stat st;
-    if (stat(dir, &st) == 0 && S_ISDIR(st.st_mode)) {
+    bool there = stat(dir, &st) == 0;
+    if (there && S_ISDIR(st.st_mode)) {
         return AB_OK;
     }
+    if (read_only && !there && errno != ENOENT && errno != ENOTDIR) {
+        ab_wal_say(message, "%s: cannot look at it: %s", dir, strerror(errno));
+        return AB_EIO;
+    }
     if (read_only) {
-        ab_wal_say(message, "%s: no such directory", dir);
+        ab_wal_say(message, there ? "%s: is no directory: name the data directory" : "%s: no such directory",
+                   dir);
         return AB_ENOTFOUND;
     }
     if (mkdir(dir, 0700) != 0) {

@@ -95,6 +95,33 @@ START_TEST(healthy_cluster)
     expect("verify --data \"$1\" --data \"$2\"", 0, ", 0 faults");
     expect("status --data \"$1\" --streams --group 1", 0, "APPLIED");
     expect("status --data \"$1\" --group 9", 1, "group 9 is not open on this node");
+    char which[160];
+    snprintf(which, sizeof which, "  %s: group 9 is not open on this node\n", cluster.nodes[1].dir);
+    expect("status --data \"$1\" --data \"$2\" --group 9", 1, which);
+}
+END_TEST
+
+/* However often it is named: a node compared with itself would always be equal. */
+START_TEST(a_node_is_asked_once)
+{
+    expect("digest --data \"$1\" --data \"$1\"", 0, "Only one replica was asked.");
+    expect("digest --data \"$1\" --data \"$1/.\" --data \"$1/admin.sock\"", 0, "Only one replica was asked.");
+    expect("digest --data \"$2/admin.sock\" --data \"$1\" --data \"$2\"", 0, "All replicas are equal.");
+    ck_assert_uint_eq(lines(), 5);
+    expect("verify --data \"$1\" --data \"$1/\"", 0, ", 0 faults");
+    ck_assert_uint_eq(lines(), 1);
+}
+END_TEST
+
+START_TEST(numbers_that_say_nothing)
+{
+    static const char *const wrong[] = {
+        "log --data \"$1\" --limit 0", "log --data \"$1\" --last 0", "log --data \"$1\" --to 0",
+        "status --data \"$1\" --watch 1 --count 0", "quarantine list --data \"$1\" --index 0"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        expect(wrong[i], 2, "needs a whole number of at least 1");
+    }
+    expect("status --data \"$1\" --count 2", 2, "--count: needs --watch");
 }
 END_TEST
 
@@ -573,6 +600,8 @@ int main(void)
     TCase *tc = tcase_create("live");
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, healthy_cluster);
+    tcase_add_test(tc, a_node_is_asked_once);
+    tcase_add_test(tc, numbers_that_say_nothing);
     tcase_add_test(tc, tables_fit);
     tcase_add_test(tc, documents);
     tcase_add_test(tc, log_of_a_live_node);

@@ -200,7 +200,8 @@ static int write_all(struct child *child, struct ab_bench_done *done)
     if (code) {
         ab_message message;
         ab_node_message(child->node, &message);
-        return ab_bench_fail("writing: %s (%s): %s", ab_error_name(code), ab_strerror(code), message.text);
+        return ab_bench_fail("writing: %s (%s)%s%s", ab_error_name(code), ab_strerror(code),
+                             message.text[0] != '\0' ? ": " : "", message.text);
     }
     return 0;
 }

@@ -5,7 +5,6 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #define WINDOW_S 2.0
 
@@ -18,20 +17,6 @@ static double *series_new(size_t capacity)
     return series;
 }
 
-/* Named twice, as a directory and by its configuration. */
-static bool known(const history *h, const char *data_dir)
-{
-    struct stat a;
-    struct stat b;
-    for (size_t i = 0; i < h->node_count; i++) {
-        if (stat(h->nodes[i].data_dir, &a) == 0 && stat(data_dir, &b) == 0 && a.st_dev == b.st_dev &&
-            a.st_ino == b.st_ino) {
-            return true;
-        }
-    }
-    return false;
-}
-
 bool history_init(history *h, const char *const *data_dirs, size_t node_count, size_t capacity)
 {
     *h = (history){.capacity = capacity, .began_ms = sample_now_ms()};
@@ -39,9 +24,6 @@ bool history_init(history *h, const char *const *data_dirs, size_t node_count, s
     h->nodes = calloc(node_count, sizeof *h->nodes);
     bool good = h->at != NULL && h->nodes != NULL;
     for (size_t i = 0; good && i < node_count; i++) {
-        if (known(h, data_dirs[i])) {
-            continue;
-        }
         history_node *node = &h->nodes[h->node_count++];
         node->data_dir = data_dirs[i];
         for (size_t k = 0; good && k < FIGURE_COUNT; k++) {

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* In the order in which help shows them. */
 static const option_text entries[] = {
@@ -106,8 +107,34 @@ static bool read_seconds(const char *text, uint64_t *ms)
     return true;
 }
 
+/* The admin socket, or where there is none what the path names. */
+static bool identify(const char *data, struct stat *about)
+{
+    char inside[4096];
+    int size = snprintf(inside, sizeof inside, "%s/admin.sock", data);
+    return ((size_t)size < sizeof inside && stat(inside, about) == 0) || stat(data, about) == 0;
+}
+
+/* Named before, if in another way: a node that is asked twice would be compared with itself. */
+static bool asked(const options *o, const char *data)
+{
+    struct stat a;
+    struct stat b;
+    bool there = identify(data, &a);
+    for (size_t i = 0; i < o->data_count; i++) {
+        if (strcmp(o->data[i], data) == 0 ||
+            (there && identify(o->data[i], &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int add_data(options *o, const char *dir)
 {
+    if (asked(o, dir)) {
+        return EXIT_FINE;
+    }
     if (o->data_count == CLI_NODES_MAX) {
         return usage(o, dir, "too many nodes (at most 64)");
     }
@@ -115,17 +142,13 @@ static int add_data(options *o, const char *dir)
     return EXIT_FINE;
 }
 
-/* The peers whose data directory or socket the configuration names; those that are asked already only once. */
+/* The peers whose data directory or socket the configuration names. */
 static int add_peers(options *o, const ab_node_config *node)
 {
     int result = EXIT_FINE;
     for (size_t i = 0; i < node->peer_count && result == EXIT_FINE; i++) {
         const char *admin = node->peers[i].admin;
-        bool known = admin == NULL || admin[0] == '\0';
-        for (size_t k = 0; k < o->data_count && !known; k++) {
-            known = strcmp(o->data[k], admin) == 0;
-        }
-        result = known ? EXIT_FINE : add_data(o, admin);
+        result = admin == NULL || admin[0] == '\0' ? EXIT_FINE : add_data(o, admin);
     }
     return result;
 }
@@ -143,11 +166,7 @@ static int add_config(options *o, const char *path)
     }
     o->config_count++;
     const ab_node_config *node = ab_config_node(*config);
-    bool known = false;
-    for (size_t i = 0; i < o->data_count && !known; i++) {
-        known = strcmp(o->data[i], node->data_dir) == 0;
-    }
-    int result = known ? EXIT_FINE : add_data(o, node->data_dir);
+    int result = add_data(o, node->data_dir);
     return result == EXIT_FINE ? add_peers(o, node) : result;
 }
 
@@ -155,7 +174,12 @@ static int take_number(options *o, const char *name, const char *value, uint64_t
 {
     char option[24];
     snprintf(option, sizeof option, "--%s", name);
-    return read_number(value, number) ? EXIT_FINE : usage(o, option, "needs a whole number");
+    if (!read_number(value, number)) {
+        return usage(o, option, "needs a whole number");
+    }
+    /* 0 stands for "not given" below: it would mean all. */
+    bool may_be_0 = number == &o->from || number == &o->bytes || number == &o->every_ms;
+    return *number > 0 || may_be_0 ? EXIT_FINE : usage(o, option, "needs a whole number of at least 1");
 }
 
 static int take(options *o, const char *name, const char *value)
@@ -237,6 +261,9 @@ static int take_files(options *o, unsigned allowed, int argc, char **argv)
     }
     if (o->bytes > 524288) {
         return usage(o, "--bytes", "at most 524288");
+    }
+    if (o->count > 0 && o->watch_ms == 0) {
+        return usage(o, "--count", "needs --watch");
     }
     if ((allowed & OPTION_FILES) != 0 && o->file_count == 0) {
         return usage(o, "no file", "name at least one");

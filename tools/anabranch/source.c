@@ -80,6 +80,14 @@ int source_ask(source *s, const query *q, row_fn fn, void *arg)
         return s->code;
     }
     s->message.text[0] = '\0';
+    if (!source_live(s)) {
+        return offline_ask(s, q, fn, arg);
+    }
+    ab_message said = {""};
     int silence = q->follow ? -1 : s->silence_ms + (int)q->timeout_ms;
-    return source_live(s) ? client_ask(s->fd, q, silence, fn, arg, &s->message) : offline_ask(s, q, fn, arg);
+    int code = client_ask(s->fd, q, silence, fn, arg, &said);
+    if (said.text[0] != '\0') { /* a node does not know by which name it is asked */
+        snprintf(s->message.text, sizeof s->message.text, "%s: %s", s->data_dir, said.text);
+    }
+    return code;
 }
