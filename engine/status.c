@@ -122,17 +122,24 @@ void ab_group_streams(const ab_group *const_group, ab_stream_status_fn fn, void 
     free(all.streams);
 }
 
-/* Age of the first entry that the peer has not confirmed. */
-static uint64_t oldest_age_ms(ab_group *group, ab_mark confirmed)
+/* How old the first entry is that the peer has not confirmed, and how large about all of them are: as large as what was
+ * logged since the start, or, where nothing was, as the entries of that one's block. */
+static void measure_lag(ab_group *group, ab_mark confirmed, ab_sync_status *status)
 {
+    uint64_t entries = atomic_load(&group->logged_entries);
+    uint64_t bytes = atomic_load(&group->logged_bytes);
     ab_block_header header = {0};
     ab_buf *buf = NULL;
-    if (ab_block_fetch(group, confirmed.stream, confirmed.index + 1, &header, &buf) != AB_OK) {
-        return 0;
+    if (ab_block_fetch(group, confirmed.stream, confirmed.index + 1, &header, &buf) == AB_OK) {
+        ab_buf_unref(buf);
+        uint64_t then = header.hlc_first >> 16, now = ab_wall_ms();
+        status->lag_ms = now > then ? now - then : 0;
+        if (entries == 0) {
+            entries = header.count;
+            bytes = header.entries_bytes + AB_BLOCK_HEADER;
+        }
     }
-    ab_buf_unref(buf);
-    uint64_t then = header.hlc_first >> 16, now = ab_wall_ms();
-    return now > then ? now - then : 0;
+    status->lag_bytes = entries > 0 ? status->lag_entries * (bytes / entries) : 0;
 }
 
 /* What is trimmed counts as confirmed: that is why it was trimmed. After a start this is all that is known of a peer that was
@@ -151,11 +158,8 @@ static ab_sync_status with_lag(ab_group *group, const rows *all, const ab_peer_s
         }
         status.lag_entries = stream->logged > confirmed.index ? stream->logged - confirmed.index : 0;
     }
-    uint64_t entries = atomic_load(&group->logged_entries);
     if (status.lag_entries > 0) {
-        status.lag_bytes =
-            entries > 0 ? status.lag_entries * (atomic_load(&group->logged_bytes) / entries) : 0;
-        status.lag_ms = oldest_age_ms(group, confirmed);
+        measure_lag(group, confirmed, &status);
     }
     return status;
 }

@@ -209,7 +209,7 @@ AB_API void ab_group_streams(const ab_group *group, ab_stream_status_fn fn, void
 typedef struct ab_sync_status {
     ab_peer_status peer;
     uint64_t lag_entries; /**< logged here, not confirmed by the peer; trimmed ones count as confirmed */
-    uint64_t lag_bytes;   /**< of blocks, approximately where they are in the log only */
+    uint64_t lag_bytes;   /**< of their blocks, approximately: by the mean size of entries */
     uint64_t lag_ms;      /**< age of the oldest unconfirmed entry; 0 if none */
 } ab_sync_status;
 

@@ -224,6 +224,29 @@ static bool find_lag(void *arg, const ab_sync_status *status)
     return true;
 }
 
+static bool find_lag_bytes(void *arg, const ab_sync_status *status)
+{
+    uint64_t *bytes = arg;
+    *bytes += status->lag_bytes;
+    return true;
+}
+
+/* What waits has a size after a start, too, when nothing was logged since. */
+START_TEST(what_waits_has_a_size_after_a_start)
+{
+    ck_assert_int_eq(test_cluster_open(&cluster, 0), AB_OK);
+    ck_assert_int_eq(test_write_range(cluster.nodes[0].group, "w", 0, 50), AB_OK);
+    for (unsigned i = 0; i < 2; i++) {
+        uint64_t bytes = 0;
+        ab_group_syncs(cluster.nodes[0].group, find_lag_bytes, &bytes);
+        ck_assert_uint_ge(bytes, 2 * 50 * 3); /* two peers, payloads of three bytes and more */
+        ck_assert_uint_le(bytes, 2 * 50 * 300);
+        ck_assert_int_eq(test_cluster_close(&cluster, 0), AB_OK);
+        ck_assert_int_eq(test_cluster_open(&cluster, 0), AB_OK);
+    }
+}
+END_TEST
+
 /* After a start nobody was heard, but what was trimmed everybody had. */
 START_TEST(nobody_is_behind_with_what_is_trimmed)
 {
@@ -422,6 +445,7 @@ int main(void)
     tcase_add_test(tcase, interval_durability_replicates);
     tcase_add_test(tcase, logs_are_trimmed);
     tcase_add_test(tcase, nobody_is_behind_with_what_is_trimmed);
+    tcase_add_test(tcase, what_waits_has_a_size_after_a_start);
     tcase_add_test(tcase, full_log_refuses_and_recovers);
     tcase_add_test(tcase, received_blocks_share_commits);
     tcase_add_test(tcase, writers_take_turns);
