@@ -185,6 +185,24 @@ START_TEST(log_of_a_live_node)
 }
 END_TEST
 
+START_TEST(numbers_in_msgpack)
+{
+    static const struct {
+        ab_bytes payload;
+        const char *shown;
+    } numbers[] = {{{"\xcb\x40\x35\x19\x99\x99\x99\x99\x9a", 9}, "  21.1\n"},
+                   {{"\xca\x41\xa8\xcc\xcd", 5}, "  21.1\n"},
+                   {{"\xcb\x3f\xd5\x55\x55\x55\x55\x55\x55", 9}, "  0.3333333333333333\n"},
+                   {{"\xcb\xff\xf0\x00\x00\x00\x00\x00\x00", 9}, "  -inf\n"},
+                   {{"\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00", 9}, "  nan\n"}};
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        ab_write_result result;
+        ck_assert_int_eq(ab_write_wait(cluster.nodes[0].group, &numbers[i].payload, 1, NULL, &result), AB_OK);
+        expect("log --data \"$1\" --last 1 --payload msgpack", 0, numbers[i].shown);
+    }
+}
+END_TEST
+
 START_TEST(a_node_that_is_down)
 {
     ck_assert_int_eq(test_cluster_close(&cluster, 2), AB_OK);
@@ -605,6 +623,7 @@ int main(void)
     tcase_add_test(tc, tables_fit);
     tcase_add_test(tc, documents);
     tcase_add_test(tc, log_of_a_live_node);
+    tcase_add_test(tc, numbers_in_msgpack);
     tcase_add_test(tc, a_node_that_is_down);
     tcase_add_test(tc, a_replica_that_lags);
     tcase_add_test(tc, a_replica_that_cannot_catch_up);

@@ -168,5 +168,5 @@ const command command_log = {
     .examples = "anabranch log --data n1 --last 20\n"
                 "anabranch log --data n1 --group 2 --stream 1.1732180000 --from 1000 --to 1010 --bytes 4096\n"
                 "anabranch log --data n1 --follow --last 1 --payload line\n"
-                "anabranch log --data n1 --json | jq -r .payload_hex | xxd -r -p\n",
+                "anabranch log --data n1 --json --bytes 524288 | jq -r .payload_hex | xxd -r -p\n",
 };

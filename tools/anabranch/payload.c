@@ -143,6 +143,18 @@ static void add_map(FILE *out, const msgpack_object_map *map)
     fputc('}', out);
 }
 
+/* In as few digits as give the same number again. */
+static void add_float(FILE *out, double value, bool single)
+{
+    char text[32];
+    bool same = false;
+    for (int digits = single ? 6 : 15, most = single ? 9 : 17; digits <= most && !same; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, value);
+        same = single ? strtof(text, NULL) == (float)value : strtod(text, NULL) == value;
+    }
+    fputs(text, out);
+}
+
 /* msgpack-c bounds the depth. */
 static void add_object(FILE *out, const msgpack_object *o)
 {
@@ -160,10 +172,10 @@ static void add_object(FILE *out, const msgpack_object *o)
         fprintf(out, "%" PRId64, o->via.i64);
         return;
     case MSGPACK_OBJECT_FLOAT32:
-        fprintf(out, "%.9g", o->via.f64);
+        add_float(out, o->via.f64, true);
         return;
     case MSGPACK_OBJECT_FLOAT64:
-        fprintf(out, "%.17g", o->via.f64);
+        add_float(out, o->via.f64, false);
         return;
     case MSGPACK_OBJECT_STR:
         add_text(out, &o->via.str);
