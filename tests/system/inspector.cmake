@@ -9,11 +9,13 @@ if(AB_TOOLS)
     set_tests_properties(reference PROPERTIES TIMEOUT 60 LABELS system)
 
     pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
-    ab_test(NAME test_inspector_live SOURCES test_inspector_live.c ${CMAKE_SOURCE_DIR}/tests/support/nodes.c
-        ${CMAKE_SOURCE_DIR}/tests/support/sm.c
-        LIBS ab_base ab_wal ab_replication ab_transport ab_engine PkgConfig::JANSSON LABELS system)
-    target_compile_definitions(test_inspector_live PRIVATE ANABRANCH="$<TARGET_FILE:anabranch>")
-    add_dependencies(test_inspector_live anabranch)
+    foreach(name live link)
+        ab_test(NAME test_inspector_${name} SOURCES test_inspector_${name}.c inspector_fixture.c
+            ${CMAKE_SOURCE_DIR}/tests/support/nodes.c ${CMAKE_SOURCE_DIR}/tests/support/sm.c
+            LIBS ab_base ab_wal ab_replication ab_transport ab_engine PkgConfig::JANSSON LABELS system)
+        target_compile_definitions(test_inspector_${name} PRIVATE ANABRANCH="$<TARGET_FILE:anabranch>")
+        add_dependencies(test_inspector_${name} anabranch)
+    endforeach()
 
     # What --json prints against docs/INSPECTOR.md.
     ab_test(NAME test_inspector_schema SOURCES test_inspector_schema.c ${CMAKE_SOURCE_DIR}/tests/support/nodes.c

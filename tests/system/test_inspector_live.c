@@ -1,81 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The inspector beside live nodes: three of them in this process, the real program asks their real sockets. */
-#include "tests/support/nodes.h"
 #include "tests/support/run.h"
+#include "tests/system/inspector_fixture.h"
 
 #include <check.h>
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <jansson.h>
-#include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <sys/wait.h>
 #include <unistd.h>
-
-#define OUTPUT_MAX (1u << 20)
-#define WAIT_MS 30000u
-#define ENTRIES 150u
-
-static test_cluster cluster;
-static char output[OUTPUT_MAX];
-
-static void setup(void)
-{
-    test_cluster_init(&cluster, 3);
-    for (size_t i = 0; i < 3; i++) {
-        ck_assert_int_eq(test_cluster_open(&cluster, i), AB_OK);
-    }
-    for (size_t i = 0; i < 3; i++) {
-        ck_assert_int_eq(test_write_range(cluster.nodes[i].group, "entry", 0, ENTRIES / 3), AB_OK);
-    }
-    for (size_t i = 0; i < 3; i++) {
-        ck_assert(test_sm_wait(&cluster.nodes[i].sm, ENTRIES, WAIT_MS));
-        ck_assert(test_links_wait(&cluster.nodes[i], 2, WAIT_MS));
-    }
-}
-
-static void teardown(void)
-{
-    test_cluster_free(&cluster);
-}
-
-/* Runs "anabranch ARGS"; $1, $2, $3 are the nodes' directories. Both outputs go into `output`. @return exit code */
-static int inspect(const char *arguments)
-{
-    char command[1024];
-    snprintf(command, sizeof command, "set -- '%s' '%s' '%s'; exec '%s' %s 2>&1", cluster.nodes[0].dir,
-             cluster.nodes[1].dir, cluster.nodes[2].dir, ANABRANCH, arguments);
-    FILE *pipe = popen(command, "r");
-    ck_assert_ptr_nonnull(pipe);
-    size_t size = fread(output, 1, sizeof output - 1, pipe);
-    output[size] = '\0';
-    int status = pclose(pipe);
-    ck_assert(WIFEXITED(status));
-    return WEXITSTATUS(status);
-}
-
-static void expect(const char *arguments, int code, const char *text)
-{
-    int got = inspect(arguments);
-    ck_assert_msg(got == code, "anabranch %s: exit code %d:\n%s", arguments, got, output);
-    ck_assert_msg(strstr(output, text) != NULL, "anabranch %s: no \"%s\" in\n%s", arguments, text, output);
-}
-
-static json_t *inspect_json(const char *arguments, int code)
-{
-    json_error_t error;
-    int got = inspect(arguments);
-    ck_assert_msg(got == code, "anabranch %s: exit code %d:\n%s", arguments, got, output);
-    json_t *document = json_loads(output, JSON_REJECT_DUPLICATES, &error);
-    ck_assert_msg(document != NULL, "anabranch %s: %s in\n%s", arguments, error.text, output);
-    return document;
-}
 
 static size_t lines(void)
 {
@@ -154,7 +86,7 @@ START_TEST(documents)
     ck_assert_uint_eq(json_array_size(json_object_get(first, "streams")), 3);
     json_t *group = json_array_get(json_object_get(first, "groups"), 0);
     ck_assert_str_eq(json_string_value(json_object_get(group, "name")), "test");
-    ck_assert_int_eq(json_integer_value(json_object_get(group, "last_index")), ENTRIES / 3);
+    ck_assert_int_eq(json_integer_value(json_object_get(group, "last_index")), INSPECTOR_ENTRIES / 3);
     json_decref(status);
 
     json_t *digest = inspect_json("digest --data \"$1\" --data \"$2\" --data \"$3\" --json", 0);
@@ -165,11 +97,6 @@ START_TEST(documents)
     json_decref(inspect_json("verify --data \"$1\" --json", 0));
 }
 END_TEST
-
-static void write_more(size_t i, const char *prefix, unsigned count)
-{
-    ck_assert_int_eq(test_write_range(cluster.nodes[i].group, prefix, 0, count), AB_OK);
-}
 
 START_TEST(log_of_a_live_node)
 {
@@ -206,8 +133,8 @@ END_TEST
 START_TEST(a_node_that_is_down)
 {
     ck_assert_int_eq(test_cluster_close(&cluster, 2), AB_OK);
-    ck_assert(test_links_wait(&cluster.nodes[0], 1, WAIT_MS));
-    ck_assert(test_links_wait(&cluster.nodes[1], 1, WAIT_MS));
+    ck_assert(test_links_wait(&cluster.nodes[0], 1, INSPECTOR_WAIT_MS));
+    ck_assert(test_links_wait(&cluster.nodes[1], 1, INSPECTOR_WAIT_MS));
     expect("status --data \"$1\" --data \"$2\" --data \"$3\"", 1, "link to node 3 is down");
     ck_assert_ptr_nonnull(strstr(output, "(node 3): is not running"));
     ck_assert_ptr_nonnull(strstr(output, "1/2"));
@@ -217,7 +144,7 @@ START_TEST(a_node_that_is_down)
     ck_assert_ptr_nonnull(strstr(output, "equal")); /* the others */
     expect("verify --data \"$3\"", 0, ", 0 faults");
     ck_assert_int_eq(test_cluster_open(&cluster, 2), AB_OK);
-    ck_assert(test_sm_wait(&cluster.nodes[2].sm, ENTRIES, WAIT_MS));
+    ck_assert(test_sm_wait(&cluster.nodes[2].sm, INSPECTOR_ENTRIES, INSPECTOR_WAIT_MS));
     expect("digest --data \"$1\" --data \"$2\" --data \"$3\" --timeout 30", 0, "All replicas are equal.");
 }
 END_TEST
@@ -226,8 +153,8 @@ START_TEST(a_replica_that_lags)
 {
     test_sm_block(&cluster.nodes[1].sm, true);
     write_more(0, "more", 10);
-    ck_assert(test_sm_wait(&cluster.nodes[0].sm, ENTRIES + 10, WAIT_MS));
-    ck_assert(test_sm_wait_inside(&cluster.nodes[1].sm, WAIT_MS));
+    ck_assert(test_sm_wait(&cluster.nodes[0].sm, INSPECTOR_ENTRIES + 10, INSPECTOR_WAIT_MS));
+    ck_assert(test_sm_wait_inside(&cluster.nodes[1].sm, INSPECTOR_WAIT_MS));
     expect("digest --data \"$1\" --data \"$2\" --timeout 0.3", 1, "apply is busy");
     test_sm_block(&cluster.nodes[1].sm, false);
     expect("digest --data \"$1\" --data \"$2\" --timeout 30", 0, "All replicas are equal.");
@@ -251,7 +178,7 @@ START_TEST(a_replica_that_cannot_catch_up)
     cluster.tune = cut_off;
     ck_assert_int_eq(test_cluster_open(&cluster, 2), AB_OK);
     write_more(0, "more", 10);
-    ck_assert(test_sm_wait(&cluster.nodes[1].sm, ENTRIES + 10, WAIT_MS));
+    ck_assert(test_sm_wait(&cluster.nodes[1].sm, INSPECTOR_ENTRIES + 10, INSPECTOR_WAIT_MS));
     expect("digest --data \"$1\" --data \"$2\" --data \"$3\" --timeout 0.3", 1,
            ": the link between it and node 1 is down: ");
     ck_assert_ptr_nonnull(strstr(output, "(node 3) lacks 10 entries of stream 1."));
@@ -277,7 +204,7 @@ START_TEST(a_replica_whose_state_machine_fails)
     cluster.nodes[1].sm.fail_times = UINT32_MAX;
     pthread_mutex_unlock(&cluster.nodes[1].sm.lock);
     write_more(0, "more", 10);
-    ck_assert(test_sm_wait(&cluster.nodes[0].sm, ENTRIES + 10, WAIT_MS));
+    ck_assert(test_sm_wait(&cluster.nodes[0].sm, INSPECTOR_ENTRIES + 10, INSPECTOR_WAIT_MS));
     expect("status --data \"$2\"", 1, "no space");
     expect("digest --data \"$1\" --data \"$2\" --timeout 0.3", 1, ": its state machine fails: ");
     pthread_mutex_lock(&cluster.nodes[1].sm.lock);
@@ -309,7 +236,7 @@ START_TEST(quarantine_shows)
     cluster.nodes[1].sm.reject = "poison-0";
     write_more(0, "poison", 1);
     write_more(0, "after", 1);
-    ck_assert(test_sm_wait(&cluster.nodes[1].sm, ENTRIES + 1, WAIT_MS));
+    ck_assert(test_sm_wait(&cluster.nodes[1].sm, INSPECTOR_ENTRIES + 1, INSPECTOR_WAIT_MS));
     expect("status --data \"$2\"", 1, "group 1 (test): entries in quarantine: 1");
     expect("groups --data \"$2\"", 1, "quarantine");
     expect("quarantine list --data \"$1\"", 0, "Nothing is in quarantine.");
@@ -346,7 +273,7 @@ START_TEST(quarantine_is_dropped)
         write_more(0, "poison", 1);
     }
     write_more(0, "after", 1);
-    ck_assert(test_sm_wait(&cluster.nodes[1].sm, ENTRIES + 1, WAIT_MS));
+    ck_assert(test_sm_wait(&cluster.nodes[1].sm, INSPECTOR_ENTRIES + 1, INSPECTOR_WAIT_MS));
     expect("quarantine list --data \"$2\"", 1, "entries in quarantine: 3");
     expect("quarantine drop --data \"$2\" --group 9 --all", 1, "group 9 is not open on this node");
     json_t *document = inspect_json("quarantine drop --data \"$2\" --group 1 --all --json", 0);
@@ -355,89 +282,6 @@ START_TEST(quarantine_is_dropped)
     json_decref(document);
     expect("quarantine drop --data \"$2\" --group 1 --all", 0, "Done.");
     expect("quarantine list --data \"$2\"", 0, "Nothing is in quarantine.");
-}
-END_TEST
-
-/* Reads lines of a pipe until one has the text. */
-static void expect_line(FILE *pipe, const char *text)
-{
-    char line[512];
-    do {
-        ck_assert_msg(fgets(line, sizeof line, pipe) != NULL, "the output ended before \"%s\"", text);
-    } while (strstr(line, text) == NULL);
-}
-
-typedef struct follower {
-    pid_t pid;
-    FILE *pipe;
-} follower;
-
-/* `anabranch log --follow` of node 1. */
-static follower follow(const char *last)
-{
-    int ends[2];
-    ck_assert_int_eq(pipe(ends), 0);
-    follower f = {.pid = fork()};
-    ck_assert_int_ge(f.pid, 0);
-    if (f.pid == 0) {
-        dup2(ends[1], STDOUT_FILENO);
-        close(ends[0]);
-        close(ends[1]);
-        execl(ANABRANCH, "anabranch", "log", "--data", cluster.nodes[0].dir, "--follow", "--last", last,
-              (char *)NULL);
-        _exit(127);
-    }
-    close(ends[1]);
-    f.pipe = fdopen(ends[0], "r");
-    ck_assert_ptr_nonnull(f.pipe);
-    return f;
-}
-
-/* Stops reading: its next row finds nobody. */
-static void hang_up(follower f)
-{
-    int status = 0;
-    fclose(f.pipe);
-    write_more(0, "unseen", 1);
-    ck_assert_int_eq(waitpid(f.pid, &status, 0), f.pid);
-    ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGPIPE);
-}
-
-START_TEST(log_is_followed)
-{
-    test_sm_block(&cluster.nodes[0].sm, true); /* what is not applied is not trimmed */
-    write_more(0, "now", 1);
-    follower f = follow("1");
-    expect_line(f.pipe, "now-0");
-    write_more(0, "later", 20);
-    expect_line(f.pipe, "later-19");
-    write_more(1, "elsewhere", 20); /* another stream, which it knows or does not */
-    expect_line(f.pipe, "elsewhere-19");
-    hang_up(f);
-    test_sm_block(&cluster.nodes[0].sm, false);
-}
-END_TEST
-
-/* A follower that goes away lets go of its slot and its thread: there are eight. */
-START_TEST(followers_go_away)
-{
-    test_sm_block(&cluster.nodes[0].sm, true);
-    for (unsigned i = 0; i < 20; i++) {
-        follower f = follow("1");
-        write_more(0, "more", 1);
-        expect_line(f.pipe, "more-0");
-        hang_up(f);
-    }
-    test_sm_block(&cluster.nodes[0].sm, false);
-    expect("log --data \"$1\" --limit 1", 0, "PAYLOAD");
-    follower f = follow("1"); /* and one is there when the node closes */
-    write_more(0, "last", 1);
-    expect_line(f.pipe, "last-0");
-    ck_assert_int_eq(test_cluster_close(&cluster, 0), AB_OK);
-    int status = 0;
-    fclose(f.pipe);
-    ck_assert_int_eq(waitpid(f.pid, &status, 0), f.pid);
-    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 1);
 }
 END_TEST
 
@@ -507,116 +351,11 @@ START_TEST(groups_and_metrics)
 }
 END_TEST
 
-/* A running node whose socket is gone: the lock still keeps us off its files. */
-START_TEST(no_socket)
-{
-    char path[128];
-    snprintf(path, sizeof path, "%s/admin.sock", cluster.nodes[0].dir);
-    ck_assert_int_eq(unlink(path), 0);
-    expect("status --data \"$1\"", 1, "unreadable");
-    char pid[32];
-    snprintf(pid, sizeof pid, "%d", (int)getpid());
-    ck_assert_msg(strstr(output, pid) != NULL, "%s", output);
-    expect("log --data \"$1\"", 1, cluster.nodes[0].dir);
-}
-END_TEST
-
-static int listen_in(const char *dir)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    snprintf(address.sun_path, sizeof address.sun_path, "%s/admin.sock", dir);
-    unlink(address.sun_path);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
-    ck_assert_int_eq(listen(fd, 4), 0);
-    return fd;
-}
-
-/* Something that listens where a node should, and answers nonsense. */
-START_TEST(an_imposter)
-{
-    static const struct {
-        const char *bytes;
-        size_t size;
-        const char *words;
-    } answers[] = {
-        {"", 0, "the node hung up"},
-        {"\x05\0\0\0ab", 6, "the node hung up"},
-        {"\0\0\0\0", 4, "an answer of an impossible size"},
-        {"\xff\xff\xff\xff", 4, "an answer of an impossible size"},
-        {"\x01\0\0\0\xc1", 5, "an answer that is no msgpack map"},
-        {"\x01\0\0\0\x93", 5, "an answer that is no msgpack map"},
-        {"\x0a\0\0\0\x82\xa4type\xa3"
-         "end",
-         15, "an answer that is no msgpack map"},
-        {"\x0f\0\0\0\x82\xa4type\xa5hello\xa1v\x07", 19, "the node is of release "},
-        {"\x16\0\0\0\x82\xa4type\xa3"
-         "end\xa4"
-         "code\xa6"
-         "AB_EIO",
-         27, "input/output error"},
-        {"\x1f\0\0\0\x83\xa4type\xa3"
-         "end\xa4"
-         "code\xa3\x1b[2\xa7message\xa3\xff\xfe\x1b",
-         35, "\xef\xbf\xbd\xef\xbf\xbd\\x1b"},
-    };
-    char dir[64];
-    char command[256];
-    test_directory(dir, sizeof dir);
-    snprintf(command, sizeof command, "status --data '%s'", dir);
-    int fd = listen_in(dir);
-    for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
-        pid_t child = fork();
-        ck_assert_int_ge(child, 0);
-        if (child == 0) {
-            unsigned char request[4096]; /* all of it: closing with unread bytes would reset the connection */
-            int client = accept(fd, NULL, NULL);
-            ssize_t got = recv(client, request, 4, MSG_WAITALL);
-            got = recv(client, request + 4, request[0] | (size_t)request[1] << 8, MSG_WAITALL);
-            ssize_t sent = send(client, answers[i].bytes, answers[i].size, MSG_NOSIGNAL);
-            _exit(got > 0 && sent == (ssize_t)answers[i].size ? 0 : 1);
-        }
-        int code = inspect(command);
-        ck_assert_msg(code == 1 && strstr(output, answers[i].words) != NULL, "answer %zu: exit %d:\n%s", i,
-                      code, output);
-        ck_assert_ptr_null(strchr(output, 0x1b));
-        ck_assert_int_eq(waitpid(child, NULL, 0), child);
-    }
-    close(fd);
-    test_remove(dir);
-}
-END_TEST
-
-/* The node stops in time though an inspector hangs on it, and inspectors at work end with a word. */
-START_TEST(stopping_under_inspection)
-{
-    pid_t children[6];
-    static const char *const commands[] = {"verify", "log", "status", "digest", "peers", "log"};
-    for (size_t i = 0; i < 6; i++) {
-        children[i] = fork();
-        ck_assert_int_ge(children[i], 0);
-        if (children[i] == 0) {
-            int null = open("/dev/null", O_WRONLY);
-            dup2(null, STDOUT_FILENO);
-            dup2(null, STDERR_FILENO);
-            execl(ANABRANCH, "anabranch", commands[i], "--data", cluster.nodes[0].dir, (char *)NULL);
-            _exit(127);
-        }
-    }
-    ck_assert_int_eq(test_cluster_close(&cluster, 0), AB_OK);
-    for (size_t i = 0; i < 6; i++) {
-        int status;
-        ck_assert_int_eq(waitpid(children[i], &status, 0), children[i]);
-        ck_assert(WIFEXITED(status) && WEXITSTATUS(status) <= 1);
-    }
-}
-END_TEST
-
 int main(void)
 {
     Suite *suite = suite_create("inspector_live");
     TCase *tc = tcase_create("live");
-    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_checked_fixture(tc, inspector_setup, inspector_teardown);
     tcase_add_test(tc, healthy_cluster);
     tcase_add_test(tc, a_node_is_asked_once);
     tcase_add_test(tc, numbers_that_say_nothing);
@@ -631,13 +370,8 @@ int main(void)
     tcase_add_test(tc, a_replica_that_differs);
     tcase_add_test(tc, quarantine_shows);
     tcase_add_test(tc, quarantine_is_dropped);
-    tcase_add_test(tc, log_is_followed);
-    tcase_add_test(tc, followers_go_away);
     tcase_add_test(tc, groups_and_metrics);
     tcase_add_test(tc, nodes_of_a_configuration);
-    tcase_add_test(tc, no_socket);
-    tcase_add_test(tc, an_imposter);
-    tcase_add_test(tc, stopping_under_inspection);
     tcase_set_timeout(tc, 90);
     suite_add_tcase(suite, tc);
     return test_run(suite);
