@@ -201,6 +201,19 @@ static int give_up(ab_mm *mm, ab_mm_stream *stream, const ab_mm_peer *peer, uint
         "where the two histories part is trimmed: they stay apart, one member needs a snapshot", actions);
 }
 
+/* One history, as far as both go. What the peer has more of is asked for: it may have heard late that we differ, and then sends
+ * nothing of the stream until its origin asks. */
+static int same_after_all(ab_mm *mm, const ab_mm_peer *peer, ab_mm_stream *stream, uint64_t now)
+{
+    uint64_t has = ab_marks_get(&peer->marks, stream->o.stream);
+    int code = has > stream->accepted ? ab_mm_want_tail(mm, stream, has, now) : AB_OK;
+    if (code == AB_OK) {
+        ab_mm_reconcile(mm, peer, stream);
+        ab_mm_fork_free(stream);
+    }
+    return code;
+}
+
 static int compare(ab_mm *mm, ab_mm_stream *stream, const ab_event *event, uint64_t now, ab_actions *actions)
 {
     ab_mm_fork *fork = fork_of(stream);
@@ -221,9 +234,7 @@ static int compare(ab_mm *mm, ab_mm_stream *stream, const ab_event *event, uint6
     bool their_end = same.index == fork->points[fork->count - 1].index;
     bool our_end = same.index == own_point(event, event->block_count).index;
     if (same.index == stream->o.last || (their_end && !whole)) {
-        ab_mm_reconcile(mm, peer, stream); /* one history after all, as far as both go */
-        ab_mm_fork_free(stream);
-        return AB_OK;
+        return same_after_all(mm, peer, stream, now);
     }
     if (their_end || our_end) {
         ask_from(mm, fork, same.index + 1);

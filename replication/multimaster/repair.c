@@ -254,8 +254,8 @@ void ab_mm_take_trimmed(const ab_mm_peer *peer, ab_mm_stream *stream, uint64_t b
     for (ab_mm_want *want = stream->wants; want != NULL; want = want->next) {
         bool gone = want->repair ? base >= want->last : base > stream->accepted;
         if (gone && (want->trimmed & bit) == 0) {
-            want->trimmed |= bit;
-            want->said = 0; /* it trimmed what all had: who had not at first may have it since */
+            want->trimmed |= bit; /* what all had: who had not, or could not read it, may have it since */
+            want->said = want->lacked = 0;
         }
     }
 }
@@ -287,6 +287,23 @@ void ab_mm_wants_wake(ab_mm *mm, const ab_mm_peer *peer, bool new_link, bool ful
 
 /* What is due */
 
+/* Whether its hash is only to be had from a block that only a snapshot will bring: the damaged ones after it, up to that. */
+static bool waits_for_snapshot(const ab_mm_stream *stream, const ab_mm_want *want)
+{
+    uint64_t last = want->last;
+    for (const ab_mm_want *next = stream->wants; want->repair && next != NULL;) {
+        if (!next->repair || next->first != last + 1) {
+            next = next->next;
+        } else if (next->told) {
+            return true;
+        } else {
+            last = next->last;
+            next = stream->wants;
+        }
+    }
+    return false;
+}
+
 /* Whether something is wanted that no peer is known to have, while there are peers to ask what they have. Not where all have
  * answered that they cannot give it: then only a new link, or what a peer says by itself, makes a difference. */
 bool ab_mm_wants_starve(const ab_mm *mm)
@@ -296,8 +313,10 @@ bool ab_mm_wants_starve(const ab_mm *mm)
         up |= mm->peers[i].up;
     }
     for (uint32_t i = 0; up && i < mm->order.count; i++) {
-        for (const ab_mm_want *want = ab_mm_at(mm, i)->wants; want != NULL; want = want->next) {
-            bool answered = want->lost || (want->told && !ab_planted(AB_PLANTED_RESTLESS));
+        const ab_mm_stream *stream = ab_mm_at(mm, i);
+        for (const ab_mm_want *want = stream->wants; want != NULL; want = want->next) {
+            bool told = want->told || (!want->expected_known && waits_for_snapshot(stream, want));
+            bool answered = want->lost || (told && !ab_planted(AB_PLANTED_RESTLESS));
             if (want->at == AB_NEVER && !answered) {
                 return true;
             }
@@ -412,6 +431,10 @@ static int ask(ab_mm *mm, ab_mm_stream *stream, ab_mm_want *want, uint64_t now, 
     }
     if (want->repair && !want->expected_known && want->last < stream->o.last &&
         !ab_mm_next_is_lost(stream, want)) {
+        if (waits_for_snapshot(stream, want) && !ab_planted(AB_PLANTED_RESTLESS)) {
+            want->at = AB_NEVER;
+            return AB_OK;
+        }
         ab_mm_probe(stream, want->last + 1); /* what comes before its hash is known could not be judged */
         want->at = now + ab_mm_jitter(mm, want->wait_ms);
         want->wait_ms =

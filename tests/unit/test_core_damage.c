@@ -374,6 +374,66 @@ START_TEST(who_lacked_it_before_it_was_trimmed_is_asked_once_more)
 }
 END_TEST
 
+/* It trimmed what all had: who could not read it when it was asked has been mended since, or says so again. */
+START_TEST(who_could_not_read_it_before_it_was_trimmed_is_asked_once_more)
+{
+    ab_mm_message message;
+    lose_first();
+    say_lack(3);
+    say_trimmed(2, member_other, 2);
+    bool asked = fix_said(&f, 3, AB_MM_FETCH, 0, &message);
+    for (unsigned i = 0; i < 20 && !asked; i++) {
+        ck_assert(!needs_snapshot());
+        fix_timer(&f);
+        asked = fix_said(&f, 3, AB_MM_FETCH, 0, &message);
+    }
+    ck_assert(asked);
+    ck_assert_uint_eq(message.first, 1);
+    if (_i == 0) {
+        say_lack(3);
+        ck_assert(needs_snapshot());
+        ck_assert(comes_to_rest());
+    } else {
+        ab_block_info good = fix_info(member_other, 1, 2);
+        fix_block(&f, AB_EV_BLOCK, 3, &good);
+        ck_assert_uint_eq(fix_count(&f, AB_ACT_REPAIR), 1);
+    }
+}
+END_TEST
+
+/* Of two damaged blocks in a row the second tells the hash of the first: while only a snapshot will bring that one, neither is looked
+ * at again and again. */
+START_TEST(what_stands_before_it_costs_no_timer)
+{
+    ab_block_info blocks[] = {fix_info(member_other, 1, 2), fix_info(member_other, 3, 3),
+                              fix_info(member_other, 4, 4)};
+    ab_mm_have has = member_have(member_other, 4);
+    fix_link(&f, 2);
+    fix_link(&f, 3);
+    for (size_t i = 0; i < 3; i++) {
+        fix_block(&f, AB_EV_BLOCK, 2, &blocks[i]);
+        fix_block(&f, AB_EV_LOGGED, 0, &blocks[i]);
+    }
+    fix_block(&f, AB_EV_BAD, 0, &blocks[0]);
+    fix_block(&f, AB_EV_BAD, 0, &blocks[1]);
+    fix_mark(&f, AB_EV_DURABLE, member_other, 4);
+    fix_have(&f, 2, 0, &has, 1);
+    fix_have(&f, 3, 0, &has, 1);
+    say_trimmed(2, member_other, 3);
+    fix_message(&f, 3, &(ab_mm_message){.kind = AB_MM_LACK, .stream = member_other, .first = 3});
+    ck_assert(needs_snapshot());
+    for (unsigned i = 0; i < 200 && f.backend->deadline(f.core) != AB_NEVER; i++) {
+        fix_timer(&f);
+        if (fix_count(&f, AB_ACT_LOAD) > 0) {
+            uint64_t from = fix_action(&f, AB_ACT_LOAD, 0)->mark.index;
+            fix_block(&f, AB_EV_BAD, 0, &blocks[from < 3 ? 0 : 1]); /* as ever */
+            fix_step(&f, &(ab_event){.type = AB_EV_LOADED, .mark = {member_other, from}});
+        }
+    }
+    ck_assert_uint_eq(f.backend->deadline(f.core), AB_NEVER);
+}
+END_TEST
+
 /* What another stream depends on is gone at its origin. */
 START_TEST(what_waits_for_trimmed_entries_costs_no_timer)
 {
@@ -494,6 +554,8 @@ int main(void)
     tcase_add_test(tc, what_somebody_may_have_is_waited_for);
     tcase_add_loop_test(tc, what_all_have_trimmed_costs_no_timer, 0, 2);
     tcase_add_test(tc, who_lacked_it_before_it_was_trimmed_is_asked_once_more);
+    tcase_add_loop_test(tc, who_could_not_read_it_before_it_was_trimmed_is_asked_once_more, 0, 2);
+    tcase_add_test(tc, what_stands_before_it_costs_no_timer);
     tcase_add_test(tc, what_waits_for_trimmed_entries_costs_no_timer);
     tcase_add_test(tc, who_asks_hears_again_what_is_trimmed);
     tcase_add_test(tc, who_cannot_read_it_says_so);

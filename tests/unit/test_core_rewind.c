@@ -6,17 +6,24 @@
 #include <check.h>
 
 /* Points from `from` to `last`; those beyond `fork` are of another history. */
-static void points(uint32_t peer, ab_stream stream, uint64_t first, uint64_t from, uint64_t last,
-                   uint64_t fork)
+static void points_of(uint32_t peer, ab_stream stream, uint32_t rewound, uint64_t first, uint64_t from,
+                      uint64_t last, uint64_t fork)
 {
     uint8_t data[AB_MM_MESSAGE_BYTES + AB_MM_POINTS_MAX * AB_MM_POINT_BYTES];
-    ab_mm_message answer = {.kind = AB_MM_POINTS, .stream = stream, .first = first};
+    ab_mm_message answer = {.kind = AB_MM_POINTS, .stream = stream, .first = first, .last = rewound};
     for (uint64_t i = from; i <= last && answer.point_count < AB_MM_POINTS_MAX; i++) {
         answer.points[answer.point_count++] =
             (ab_mm_point){i, rewind_hash_of(stream, i) + (i > fork ? OTHER : 0)};
     }
     ab_bytes bytes = {data, ab_mm_encode_points(&answer, data)};
     rewind_step(&(ab_event){.type = AB_EV_MESSAGE, .peer = peer, .bytes = bytes});
+}
+
+/* Of a history that was never taken back. */
+static void points(uint32_t peer, ab_stream stream, uint64_t first, uint64_t from, uint64_t last,
+                   uint64_t fork)
+{
+    points_of(peer, stream, 0, first, from, last, fork);
 }
 
 static bool reported(ab_severity severity, int code)
@@ -129,6 +136,39 @@ START_TEST(the_origin_goes_back)
     ck_assert_uint_eq(said.rewound, copy.epoch);
     ck_assert_uint_eq(said.durable, fork);
     ck_assert_uint_eq(rewind_count_in(5000, AB_ACT_FRONTIER, 0, 0), 0);
+    rewind_done();
+}
+END_TEST
+
+/* A peer that hears late of a difference there was sends nothing until it is asked: once it is found to have the same, its
+ * origin asks. */
+START_TEST(what_a_peer_has_more_of_is_asked_for)
+{
+    ab_mm_message question = {0};
+    ab_stream copy = find_fork(0, FORK);
+    rewind_loaded(rewind_own, FORK + 1, FORK + 1);
+    copy_from(copy, 1, FORK);
+    rewind_mark(AB_EV_DURABLE, copy, LAST - FORK);
+    rewind_mark(AB_EV_REWOUND, rewind_own, FORK);
+    const ab_mm_have more[] = {rewind_has(rewind_own, LAST, 0, copy.epoch)};
+    const ab_mm_have same[] = {rewind_has(rewind_own, FORK, 0, copy.epoch)};
+    rewind_have(2, 0, more, 1);
+    rewind_have(3, 0, same, 1);
+    ab_mm_message differs = {
+        .kind = AB_MM_DIVERGED, .stream = rewind_own, .first = FORK + 1, .last = copy.epoch};
+    ck_assert_int_eq(fix_message(&f, 2, &differs), AB_OK);
+    ck_assert(fix_said(&f, 2, AB_MM_HISTORY, 0, &question));
+    ck_assert_uint_eq(rewind_count_in(3000, 0, 2, AB_MM_FETCH), 0);
+    points_of(2, rewind_own, copy.epoch, 1, 0, LAST, LAST);
+    rewind_loaded(rewind_own, 1, FORK);
+    bool asked = fix_said(&f, 2, AB_MM_FETCH, 0, &question);
+    for (unsigned i = 0; i < 20 && !asked; i++) {
+        fix_timer(&f);
+        asked = fix_said(&f, 2, AB_MM_FETCH, 0, &question);
+    }
+    ck_assert(asked);
+    ck_assert_uint_eq(question.first, FORK + 1);
+    ck_assert_uint_eq(question.last, LAST);
     rewind_done();
 }
 END_TEST
@@ -397,6 +437,7 @@ int main(void)
     TCase *tcase = tcase_create("rewind");
     tcase_add_loop_test(tcase, the_origin_goes_back, 0, 3);
     tcase_add_test(tcase, a_refused_copy_is_made_again);
+    tcase_add_test(tcase, what_a_peer_has_more_of_is_asked_for);
     tcase_add_test(tcase, history_is_asked_in_rounds);
     tcase_add_test(tcase, questions_are_repeated);
     tcase_add_test(tcase, nothing_goes_before_all_were_heard);
