@@ -268,6 +268,7 @@ static void replace_disk(sim_node *n, const disk *replacement)
     }
     n->disk.tail_safe = false;
     n->disk_lost = true;
+    n->sm_kept |= keep_sm;
     disk_free(&old);
 }
 

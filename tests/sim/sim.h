@@ -259,6 +259,7 @@ typedef struct sim_node {
     bool take_due;
     bool commit_due;
     bool disk_lost; /* was wiped or restored at some time */
+    bool sm_kept;   /* ... and its state machine was not */
     uint64_t sent_upto[NODES_MAX][STREAMS_MAX];
     uint32_t timer_spins;
     ops queue; /* not taken yet */
