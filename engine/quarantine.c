@@ -328,8 +328,11 @@ static int retry(ab_group *group, const void *arg)
                ? AB_ECORRUPT /* no state machine can make anything of it */
                : group->sm->apply(group->sm_ctx, &found.entry, 1, ab_marks_view(&group->applied), &failed);
     free(data);
-    if (code != AB_OK || !ab_apply_goes_on(group)) {
-        return code != AB_OK ? code : AB_ECLOSED; /* it stays listed, and may be tried again */
+    if (code != AB_OK) {
+        return code;
+    }
+    if (!ab_apply_goes_on(group)) {
+        return AB_ECLOSED; /* it stays listed, and may be tried again */
     }
     atomic_fetch_add_explicit(&group->applied_entries, 1, memory_order_relaxed);
     code = make_durable(group);

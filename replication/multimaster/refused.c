@@ -4,8 +4,8 @@
  *
  * A received block is as if it had been lost on the way: it is asked for again, with growing pauses, for as long as it is
  * refused; the stream says so in its status. Of our own writes the stream is left, and a new one begun: what could not be
- * logged under the old name can be under another; of the copy of one (rewind.c) the same block is tried again. Only where the very first block of a new stream is refused, too,
- * writes stay refused until the group is opened again. */
+ * logged under the old name can be under another; of the copy of one (rewind.c) the same block is tried again. Only where
+ * the very first block of a new stream is refused, too, writes stay refused until the group is opened again. */
 #include "replication/multimaster/mm.h"
 
 void ab_mm_refused(ab_mm *mm, ab_mm_stream *stream, const ab_event *event, uint64_t now)

@@ -18,8 +18,8 @@ if(AB_TOOLS)
     endforeach()
 
     # What --json prints against docs/INSPECTOR.md.
-    ab_test(NAME test_inspector_schema SOURCES test_inspector_schema.c ${CMAKE_SOURCE_DIR}/tests/support/nodes.c
-        ${CMAKE_SOURCE_DIR}/tests/support/sm.c ${CMAKE_SOURCE_DIR}/tests/support/schema.c
+    ab_test(NAME test_inspector_schema SOURCES test_inspector_schema.c inspector_fixture.c
+        ${CMAKE_SOURCE_DIR}/tests/support/nodes.c ${CMAKE_SOURCE_DIR}/tests/support/sm.c ${CMAKE_SOURCE_DIR}/tests/support/schema.c
         LIBS ab_base ab_wal ab_replication ab_transport ab_engine PkgConfig::JANSSON LABELS system)
     target_compile_definitions(test_inspector_schema PRIVATE ANABRANCH="$<TARGET_FILE:anabranch>"
         MAKELOG="$<TARGET_FILE:inspector_makelog>" INSPECTOR_MD="${CMAKE_SOURCE_DIR}/docs/INSPECTOR.md")

@@ -30,11 +30,8 @@ void inspector_teardown(void)
     test_cluster_free(&cluster);
 }
 
-int inspect(const char *arguments)
+int shell(const char *command)
 {
-    char command[1024];
-    snprintf(command, sizeof command, "set -- '%s' '%s' '%s'; exec '%s' %s 2>&1", cluster.nodes[0].dir,
-             cluster.nodes[1].dir, cluster.nodes[2].dir, ANABRANCH, arguments);
     FILE *pipe = popen(command, "r");
     ck_assert_ptr_nonnull(pipe);
     size_t size = fread(output, 1, sizeof output - 1, pipe);
@@ -42,6 +39,14 @@ int inspect(const char *arguments)
     int status = pclose(pipe);
     ck_assert(WIFEXITED(status));
     return WEXITSTATUS(status);
+}
+
+int inspect(const char *arguments)
+{
+    char command[1024];
+    snprintf(command, sizeof command, "set -- '%s' '%s' '%s'; exec '%s' %s 2>&1", cluster.nodes[0].dir,
+             cluster.nodes[1].dir, cluster.nodes[2].dir, ANABRANCH, arguments);
+    return shell(command);
 }
 
 void expect(const char *arguments, int code, const char *text)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Three live nodes in this process, and the real inspector that asks their real sockets. One thread. */
+/* Live nodes in this process, and the real inspector that asks their real sockets. One thread. */
 #ifndef ANABRANCH_TESTS_INSPECTOR_FIXTURE_H
 #define ANABRANCH_TESTS_INSPECTOR_FIXTURE_H
 
@@ -14,9 +14,11 @@
 extern test_cluster cluster;
 extern char output[INSPECTOR_OUTPUT_MAX];
 
-void inspector_setup(void);
+void inspector_setup(void); /* three nodes */
 void inspector_teardown(void);
 
+/* Runs a command; what it prints goes into `output`. @return its exit code */
+int shell(const char *command);
 /* Runs "anabranch ARGS"; $1, $2, $3 are the nodes' directories. Both outputs go into `output`. @return exit code */
 int inspect(const char *arguments);
 /* The same; fails the test on another code, or without the text. */

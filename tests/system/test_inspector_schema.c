@@ -1,22 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What `anabranch --json` prints, of live nodes, of a stopped one, of ruined directories, against the tables of
  * docs/INSPECTOR.md; and every key of those tables is really printed by something. */
-#include "tests/support/nodes.h"
 #include "tests/support/run.h"
 #include "tests/support/schema.h"
+#include "tests/system/inspector_fixture.h"
 
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 
-#define WAIT_MS 30000u
-#define OUTPUT_MAX (1u << 20)
-
-static test_cluster cluster;
 static schema *known;
-static char output[OUTPUT_MAX];
 static char made[64]; /* a directory with fixed content */
 
 static void setup(void)
@@ -57,12 +51,8 @@ static int check(const char *arguments, const char *kind, bool by_line)
     char why[256];
     snprintf(command, sizeof command, "cd '%s' && set -- '%s' '%s' && exec '%s' %s --json 2>/dev/null", made,
              cluster.nodes[0].dir, cluster.nodes[1].dir, ANABRANCH, arguments);
-    FILE *pipe = popen(command, "r");
-    ck_assert_ptr_nonnull(pipe);
-    size_t size = fread(output, 1, sizeof output - 1, pipe);
-    output[size] = '\0';
-    int status = pclose(pipe);
-    ck_assert_msg(size > 0, "anabranch %s prints nothing", arguments);
+    int code = shell(command);
+    ck_assert_msg(output[0] != '\0', "anabranch %s prints nothing", arguments);
     for (char *text = output; text != NULL && text[0] != '\0';) {
         char *end = by_line ? strchr(text, '\n') : NULL;
         json_error_t error;
@@ -74,7 +64,7 @@ static int check(const char *arguments, const char *kind, bool by_line)
         json_decref(value);
         text = end != NULL ? end + 1 : NULL;
     }
-    return WEXITSTATUS(status);
+    return code;
 }
 
 static void live(void)
@@ -85,7 +75,7 @@ static void live(void)
     ck_assert_int_eq(test_write_range(cluster.nodes[0].group, "poison", 0, 1), AB_OK);
     ck_assert_int_eq(test_write_range(cluster.nodes[0].group, "poison", 0, 1), AB_OK);
     ck_assert_int_eq(test_write_range(cluster.nodes[0].group, "after", 0, 1), AB_OK);
-    ck_assert(test_sm_wait(&cluster.nodes[1].sm, 31, WAIT_MS));
+    ck_assert(test_sm_wait(&cluster.nodes[1].sm, 31, INSPECTOR_WAIT_MS));
     check("status --streams --data \"$1\" --data \"$2\"", "document", false);
     check("groups --data \"$1\" --data \"$2\"", "document", false);
     check("peers --all --data \"$1\" --data \"$2\"", "document", false);

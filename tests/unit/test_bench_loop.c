@@ -138,6 +138,13 @@ static void check_log(const char *path, uint32_t block, uint32_t backlog, uint32
     mdb_env_close(env);
 }
 
+static void run_loops(const struct ab_bench_opts *opts, const struct ab_bench_loops *loops,
+                      struct ab_bench_result *result)
+{
+    struct ab_bench_site site = {.opts = opts, .dir = dir, .cancel_fd = -1, .err = err};
+    ck_assert_msg(ab_bench_run_loops(&site, loops, 1, result) == 0, "%s", said);
+}
+
 START_TEST(loops_log_and_trim)
 {
     struct ab_bench_opts opts;
@@ -148,8 +155,7 @@ START_TEST(loops_log_and_trim)
     opts.load.warmup_ns = 50000000;
     opts.load.duration_ns = 200000000;
     const struct ab_bench_loops loops = {"loops", 2, {.block = 100, .backlog = 4}};
-    struct ab_bench_site site = {.opts = &opts, .dir = dir, .cancel_fd = -1, .err = err};
-    ck_assert_msg(ab_bench_run_loops(&site, &loops, 1, &result) == 0, "%s", said);
+    run_loops(&opts, &loops, &result);
     double entries = result.figures[AB_FIG_ENTRIES];
     double rate = result.figures[AB_FIG_ENTRIES_PER_S];
     ck_assert(entries >= 200 && fmod(entries, 100) == 0);
@@ -173,8 +179,7 @@ START_TEST(a_run_leaves_nothing)
     opts.load.warmup_ns = 0;
     opts.load.duration_ns = 50000000;
     const struct ab_bench_loops loops = {"loop1", 1, {.block = 1, .backlog = 64}};
-    struct ab_bench_site site = {.opts = &opts, .dir = dir, .cancel_fd = -1, .err = err};
-    ck_assert_msg(ab_bench_run_loops(&site, &loops, 1, &result) == 0, "%s", said);
+    run_loops(&opts, &loops, &result);
     ck_assert_int_eq(rmdir(dir), 0);
     ck_assert_int_eq(mkdir(dir, 0700), 0);
 }
@@ -189,8 +194,7 @@ START_TEST(a_loop_that_rests)
     opts.load.warmup_ns = 0;
     opts.load.duration_ns = 200000000;
     const struct ab_bench_loops loops = {"loop1rest", 1, {.block = 1, .backlog = 64, .rests = true}};
-    struct ab_bench_site site = {.opts = &opts, .dir = dir, .cancel_fd = -1, .err = err};
-    ck_assert_msg(ab_bench_run_loops(&site, &loops, 1, &result) == 0, "%s", said);
+    run_loops(&opts, &loops, &result);
     ck_assert(result.figures[AB_FIG_ENTRIES] >= 4 && result.figures[AB_FIG_ENTRIES] <= 40);
     ck_assert(result.figures[AB_FIG_P50_US] > 0);
 }

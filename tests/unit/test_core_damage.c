@@ -220,6 +220,23 @@ static void lose_first(void)
     fix_have(&f, 3, 0, &has, 1);
 }
 
+/* Node 3 comes again and has it now: it is asked, and what it gives goes into the log. @return the block */
+static ab_block_info mended_by_a_new_link(void)
+{
+    ab_block_info good = fix_info(member_other, 1, 2);
+    ab_mm_have has = member_have(member_other, 3);
+    ab_mm_message message;
+    fix_simple(&f, AB_EV_PEER_DOWN, 3);
+    fix_simple(&f, AB_EV_PEER_UP, 3);
+    fix_have(&f, 3, AB_MM_FULL, &has, 1);
+    while (!fix_said(&f, 3, AB_MM_FETCH, 0, &message)) {
+        fix_timer(&f);
+    }
+    fix_block(&f, AB_EV_BLOCK, 3, &good);
+    ck_assert_uint_eq(fix_count(&f, AB_ACT_REPAIR), 1);
+    return good;
+}
+
 static void say_lack(uint32_t peer)
 {
     ab_mm_message message;
@@ -268,17 +285,7 @@ START_TEST(what_nobody_has_is_passed)
     ck_assert_int_eq(code_of(member_other), AB_ECORRUPT);
     ck_assert(!is_reported());
     /* A member comes back with its disk mended: the log gets it after all. */
-    fix_simple(&f, AB_EV_PEER_DOWN, 3);
-    fix_simple(&f, AB_EV_PEER_UP, 3);
-    ab_mm_have has = member_have(member_other, 3);
-    ab_mm_message message;
-    fix_have(&f, 3, AB_MM_FULL, &has, 1);
-    while (!fix_said(&f, 3, AB_MM_FETCH, 0, &message)) {
-        fix_timer(&f);
-    }
-    ab_block_info good = fix_info(member_other, 1, 2);
-    fix_block(&f, AB_EV_BLOCK, 3, &good);
-    ck_assert_uint_eq(fix_count(&f, AB_ACT_REPAIR), 1);
+    ab_block_info good = mended_by_a_new_link();
     fix_block(&f, AB_EV_REPAIRED, 0, &good);
     ck_assert_uint_eq(fix_count(&f, AB_ACT_APPLY), 0); /* its turn is over */
     ck_assert_int_eq(code_of(member_other), AB_OK);
@@ -329,8 +336,6 @@ static void say_trimmed(uint32_t peer, ab_stream stream, uint64_t upto)
 /* A timer for ever would bring nothing: a new link does. */
 START_TEST(what_all_have_trimmed_costs_no_timer)
 {
-    ab_mm_message message;
-    ab_mm_have has = member_have(member_other, 3);
     lose_first();
     say_trimmed(2, member_other, 2);
     ck_assert(!needs_snapshot());
@@ -342,15 +347,7 @@ START_TEST(what_all_have_trimmed_costs_no_timer)
     }
     ck_assert(needs_snapshot());
     ck_assert(comes_to_rest());
-    fix_simple(&f, AB_EV_PEER_DOWN, 3);
-    fix_simple(&f, AB_EV_PEER_UP, 3);
-    fix_have(&f, 3, AB_MM_FULL, &has, 1);
-    while (!fix_said(&f, 3, AB_MM_FETCH, 0, &message)) {
-        fix_timer(&f);
-    }
-    ab_block_info good = fix_info(member_other, 1, 2);
-    fix_block(&f, AB_EV_BLOCK, 3, &good);
-    ck_assert_uint_eq(fix_count(&f, AB_ACT_REPAIR), 1);
+    (void)mended_by_a_new_link();
 }
 END_TEST
 

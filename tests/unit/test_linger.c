@@ -97,7 +97,7 @@ START_TEST(commits_without_a_disk_leave_no_wait_to_speak_of)
 {
     ab_linger linger = after_commits(8 * US, 20);
     ck_assert_uint_le(due_after(&linger, 1, 0), 16 * US);
-    ck_assert_uint_eq(due_after(&linger, 2, 1 * MS), due_after(&linger, 1, 0) > 16 * US);
+    ck_assert_uint_eq(due_after(&linger, 2, 1 * MS), 0);
 }
 END_TEST
 
