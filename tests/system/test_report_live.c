@@ -36,6 +36,9 @@ static void setup(void)
                      AB_OK);
     ck_assert_int_eq(test_write_range(cluster.nodes[0].group, "entry", 0, 20), AB_OK);
     ck_assert(test_sm_wait(&cluster.nodes[2].sm, 20, WAIT_MS));
+    for (size_t i = 0; i < 3; i++) { /* a link that is not up yet is a problem */
+        ck_assert(test_links_wait(&cluster.nodes[i], 2, WAIT_MS));
+    }
 }
 
 static void teardown(void)
