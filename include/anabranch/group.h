@@ -164,8 +164,8 @@ AB_API int ab_quarantine_get(const ab_group *group, ab_stream stream, uint64_t i
  * Gives a quarantined entry to the state machine again: alone, on the apply thread, with the frontier as it is now, which
  * contains the entry already. Its place in the order is lost: entries that came after it were applied before it. A state
  * machine that decides conflicts by (hlc, node) ends as if it had come in time; one that goes by order does not. When
- * it was applied a checkpoint is taken and only then is it removed from quarantine: a crash in between leaves it there,
- * and it may then be applied once more (at least once, not exactly once). Blocks. Not from callbacks.
+ * it was applied a checkpoint is taken and only then is it removed from quarantine: a crash or a close in between leaves
+ * it there, and it may then be applied once more (at least once, not exactly once). Blocks. Not from callbacks.
  * @param timeout_ms  0: for ever
  * @return AB_OK: applied and removed; AB_EREJECT: refused again, stays; AB_ENOTFOUND: it is not in quarantine;
  *         AB_ETIMEDOUT: the apply thread is busy, it will still be tried, or applied and not yet removed; AB_ECLOSED;

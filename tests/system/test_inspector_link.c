@@ -85,15 +85,15 @@ START_TEST(followers_go_away)
         expect_line(f.pipe, "more-0");
         hang_up(f);
     }
-    test_sm_block(&cluster.nodes[0].sm, false);
     expect("log --data \"$1\" --limit 1", 0, "PAYLOAD");
     follower f = follow("1"); /* and one is there when the node closes */
     write_more(0, "last", 1);
     expect_line(f.pipe, "last-0");
+    test_sm_block(&cluster.nodes[0].sm, false);
     ck_assert_int_eq(test_cluster_close(&cluster, 0), AB_OK);
     int status = 0;
-    fclose(f.pipe);
     ck_assert_int_eq(waitpid(f.pid, &status, 0), f.pid);
+    fclose(f.pipe); /* not before: what it still has to say would kill it */
     ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 1);
 }
 END_TEST

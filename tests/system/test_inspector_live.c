@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static size_t lines(void)
@@ -122,11 +123,13 @@ START_TEST(numbers_in_msgpack)
                    {{"\xcb\x3f\xd5\x55\x55\x55\x55\x55\x55", 9}, "  0.3333333333333333\n"},
                    {{"\xcb\xff\xf0\x00\x00\x00\x00\x00\x00", 9}, "  -inf\n"},
                    {{"\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00", 9}, "  nan\n"}};
+    test_sm_block(&cluster.nodes[0].sm, true); /* what is not applied is not trimmed */
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         ab_write_result result;
         ck_assert_int_eq(ab_write_wait(cluster.nodes[0].group, &numbers[i].payload, 1, NULL, &result), AB_OK);
         expect("log --data \"$1\" --last 1 --payload msgpack", 0, numbers[i].shown);
     }
+    test_sm_block(&cluster.nodes[0].sm, false);
 }
 END_TEST
 
@@ -197,6 +200,20 @@ START_TEST(a_replica_that_cannot_catch_up)
 }
 END_TEST
 
+/* Waits until node `i` + 1 knows that its state machine returns `code`. */
+static void wait_apply_code(size_t i, int code)
+{
+    ab_group_status status = {0};
+    for (unsigned waited = 0; waited < INSPECTOR_WAIT_MS; waited++) {
+        ab_group_get_status(cluster.nodes[i].group, &status);
+        if (status.apply_code == code) {
+            return;
+        }
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
+    ck_abort_msg("node %zu: apply is at %s", i + 1, ab_error_name(status.apply_code));
+}
+
 START_TEST(a_replica_whose_state_machine_fails)
 {
     pthread_mutex_lock(&cluster.nodes[1].sm.lock);
@@ -205,6 +222,7 @@ START_TEST(a_replica_whose_state_machine_fails)
     pthread_mutex_unlock(&cluster.nodes[1].sm.lock);
     write_more(0, "more", 10);
     ck_assert(test_sm_wait(&cluster.nodes[0].sm, INSPECTOR_ENTRIES + 10, INSPECTOR_WAIT_MS));
+    wait_apply_code(1, AB_ENOSPC);
     expect("status --data \"$2\"", 1, "no space");
     expect("digest --data \"$1\" --data \"$2\" --timeout 0.3", 1, ": its state machine fails: ");
     pthread_mutex_lock(&cluster.nodes[1].sm.lock);

@@ -73,6 +73,14 @@ static char *read_all(const char *name)
     return text;
 }
 
+static void expect_code(const char *arguments, int code)
+{
+    int got = run(arguments);
+    if (got != code) {
+        ck_abort_msg("anabranch report %s: exit code %d: %s", arguments, got, read_all("said"));
+    }
+}
+
 static void expect_page(void)
 {
     size_t where;
@@ -115,11 +123,11 @@ END_TEST
 
 START_TEST(one_look_without_a_time)
 {
-    ck_assert_int_eq(run("\"$1\" --for 0 --output \"$1/page.html\""), 0);
+    expect_code("\"$1\" --for 0 --output \"$1/page.html\"", 0);
     expect_page();
     ck_assert_uint_eq(times("<svg"), 0);
     ck_assert_ptr_nonnull(strstr(page, "one look"));
-    ck_assert_int_eq(run("\"$1\" --for 0 -o - >\"$1/page.html\""), 0);
+    expect_code("\"$1\" --for 0 -o - >\"$1/page.html\"", 0);
     expect_page();
 }
 END_TEST
@@ -128,12 +136,13 @@ END_TEST
 START_TEST(stopped)
 {
     ck_assert_int_eq(test_cluster_close(&cluster, 1), AB_OK);
-    ck_assert_int_eq(run("\"$1\" \"$2\" --for 0.2 --every 50 -o \"$1/page.html\""), 1);
+    ck_assert(test_links_wait(&cluster.nodes[0], 1, WAIT_MS));
+    expect_code("\"$1\" \"$2\" --for 0.2 --every 50 -o \"$1/page.html\"", 1);
     expect_page();
     ck_assert_ptr_nonnull(strstr(page, "is not running"));
     ck_assert_ptr_nonnull(strstr(page, "link to node 2 is down"));
     ck_assert_ptr_nonnull(strstr(page, ">down<"));
-    ck_assert_int_eq(run("\"$2\" \"$2/nothing\" --for 3600 --every 1000 -o \"$1/page.html\""), 1);
+    expect_code("\"$2\" \"$2/nothing\" --for 3600 --every 1000 -o \"$1/page.html\"", 1);
     expect_page();
     ck_assert_ptr_nonnull(strstr(page, "0 of 2"));
     ck_assert_ptr_nonnull(strstr(page, "unreadable"));
@@ -146,15 +155,15 @@ END_TEST
 
 START_TEST(wrong_usage)
 {
-    ck_assert_int_eq(run("\"$1\" --for 0"), 2);
-    ck_assert_int_eq(run("-o x"), 2);
-    ck_assert_int_eq(run("\"$1\" --for 86400 --every 1 -o x"), 2);
-    ck_assert_int_eq(run("\"$1\" --every x -o x"), 2);
-    ck_assert_int_eq(run("\"$1\" --for -1 -o x"), 2);
-    ck_assert_int_eq(run("\"$1\" --for 0 -o /nowhere/x"), 1);
-    ck_assert_int_eq(run("\"$1\" --for 0 -o - >/dev/full"), 1);
+    expect_code("\"$1\" --for 0", 2);
+    expect_code("-o x", 2);
+    expect_code("\"$1\" --for 86400 --every 1 -o x", 2);
+    expect_code("\"$1\" --every x -o x", 2);
+    expect_code("\"$1\" --for -1 -o x", 2);
+    expect_code("\"$1\" --for 0 -o /nowhere/x", 1);
+    expect_code("\"$1\" --for 0 -o - >/dev/full", 1);
     /* A file that cannot be written leaves no half of one. */
-    ck_assert_int_eq(run("\"$1\" --for 0 -o \"$1\""), 1);
+    expect_code("\"$1\" --for 0 -o \"$1\"", 1);
     char command[128];
     snprintf(command, sizeof command, "ls '%s'.*.part >/dev/null 2>&1", cluster.nodes[0].dir);
     ck_assert_int_ne(system(command), 0);

@@ -266,7 +266,7 @@ START_TEST(silent_strangers)
 {
     node a;
     node b;
-    start_good(&a, &b, 200);
+    start_good(&a, &b, 1000);
     uint8_t frame[AB_FRAME_HEADER + AB_HELLO_SIZE];
     ab_hello hello = good_hello(3);
     size_t size = hello_frame(&hello, frame);
@@ -381,7 +381,7 @@ START_TEST(dead_peer)
 {
     node a;
     node b;
-    start_good(&a, &b, 250);
+    start_good(&a, &b, 500);
     uint8_t ping[24] = {0};
     int fd = raw_link(&a, 3);
     ab_frame_seal(ping, AB_FRAME_PING, 8);
@@ -406,9 +406,9 @@ START_TEST(pause_is_no_death)
 {
     node a;
     node b;
-    start_good(&a, &b, 250);
+    start_good(&a, &b, 500);
     ab_transport_pause(_i == 0 ? a.transport : b.transport, true);
-    ck_assert(!node_wait_for(&a, node_is_down, 2, 1200));
+    ck_assert(!node_wait_for(&a, node_is_down, 2, 2400));
     ck_assert(!node_wait_for(&b, node_is_down, 1, 10));
     ab_transport_pause(_i == 0 ? a.transport : b.transport, false);
     check_good(&a, &b);

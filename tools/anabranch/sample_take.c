@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Who looks again and again must not hang on one node that is stopped. */
+/* Who looks again and again must not hang on one node that is stopped. A thorough look is one alone, and waits. */
 #define SILENCE_MS 1500
 
 static bool file_row(void *arg, json_t *row)
@@ -86,7 +86,9 @@ static json_t *ask_node(const char *data_dir, bool whole, double *figures)
         source_close(&s);
         return NULL;
     }
-    s.silence_ms = SILENCE_MS;
+    if (!whole) {
+        s.silence_ms = SILENCE_MS;
+    }
     int code = ask(&s, whole, answer);
     struct stat file;
     /* A socket by itself may be the end of a tunnel: its process is not the node. */
