@@ -50,6 +50,15 @@ static size_t describe(const ab_group *group, char *text, size_t size)
     return (size_t)snprintf(text, size, "%s\t%s", group->name, group->backend->name);
 }
 
+/* What could not be said stays unknown until there is a new link: makes one. */
+static void told(ab_group *group, uint32_t peer, int code)
+{
+    if (code != AB_OK && code != AB_ECLOSED) {
+        ab_transport_drop(group->node->transport, peer, code,
+                          "a group that was opened or closed could not be announced");
+    }
+}
+
 static void send_open(ab_group *group, uint32_t peer, bool asks)
 {
     char message[OPEN_HEAD + 2 * (AB_NAME_MAX + 1)];
@@ -64,10 +73,7 @@ static void send_open(ab_group *group, uint32_t peer, bool asks)
             ab_transport_send_message(group->node->transport, peer, group->id, (ab_bytes){message, length});
     }
     pthread_mutex_unlock(&group->core_lock);
-    if (code != AB_OK &&
-        code != AB_ECLOSED) { /* without it the peer would never send: try again with a new link */
-        ab_transport_drop(group->node->transport, peer, code, "a group could not be announced");
-    }
+    told(group, peer, code); /* else the peer would never send */
 }
 
 void ab_group_announce(ab_group *group)
@@ -82,8 +88,11 @@ void ab_group_retire(ab_group *group)
     uint8_t message = MESSAGE_CLOSED;
     pthread_mutex_lock(&group->core_lock); /* for send_open() */
     for (size_t i = 0; i < group->peer_count; i++) {
-        (void)ab_transport_send_message(group->node->transport, group->peers[i].node, group->id,
-                                        (ab_bytes){&message, 1});
+        uint32_t peer = group->peers[i].node;
+        int code =
+            ab_transport_send_message(group->node->transport, peer, group->id, (ab_bytes){&message, 1});
+        told(group, peer,
+             code); /* else the peer would go on sending, and count on a member that does not answer */
     }
     pthread_mutex_unlock(&group->core_lock);
 }

@@ -6,6 +6,7 @@
 #include "tests/support/run.h"
 
 #include <stdatomic.h>
+#include <time.h>
 
 #define WAIT_MS 30000u
 
@@ -13,6 +14,7 @@ static test_cluster cluster;
 static ab_transport *_Atomic sender; /* of the node ... */
 static ab_group *watched;            /* ... that says what this group is */
 static atomic_uint opens, closes;    /* that were said of it */
+static atomic_bool full;             /* the link takes no word of a close */
 static atomic_uint unguarded; /* of them, while it could have been closed or said otherwise meanwhile */
 
 int __real_ab_transport_send_message(ab_transport *transport, uint32_t node_id, uint64_t group,
@@ -32,6 +34,9 @@ int __wrap_ab_transport_send_message(ab_transport *transport, uint32_t node_id, 
         }
         atomic_fetch_add(open ? &opens : &closes, 1);
         atomic_fetch_add(&unguarded, !guarded || (open && atomic_load(&group->closing)));
+        if (!open && atomic_load(&full)) {
+            return AB_EBUSY;
+        }
     }
     return __real_ab_transport_send_message(transport, node_id, id, bytes);
 }
@@ -43,6 +48,7 @@ static void setup(void)
 
 static void teardown(void)
 {
+    atomic_store(&full, false);
     atomic_store(&sender, NULL);
     test_cluster_free(&cluster);
 }
@@ -63,12 +69,36 @@ START_TEST(nobody_says_open_after_closed)
 }
 END_TEST
 
+/* Else the peer would send to a group that is not there, and count on it for what it lacks, until the link falls. */
+START_TEST(a_close_that_cannot_be_said_ends_the_link)
+{
+    ck_assert_int_eq(test_cluster_open(&cluster, 0), AB_OK);
+    ck_assert_int_eq(test_cluster_open(&cluster, 1), AB_OK);
+    ck_assert_int_eq(test_write_range(cluster.nodes[0].group, "a", 0, 1), AB_OK);
+    ck_assert(test_sm_wait(&cluster.nodes[1].sm, 1, WAIT_MS));
+    ab_group_peer *closed = &cluster.nodes[1].group->peers[0];
+    ck_assert(atomic_load(&closed->up));
+    watched = cluster.nodes[0].group;
+    atomic_store(&full, true);
+    atomic_store(&sender, watched->node->transport);
+    ck_assert_int_eq(ab_group_close(cluster.nodes[0].group), AB_OK);
+    uint64_t give_up = ab_monotonic_ns() + WAIT_MS * 1000000ull;
+    const struct timespec moment = {.tv_nsec = 1000000};
+    while (atomic_load(&closed->up) && ab_monotonic_ns() < give_up) {
+        nanosleep(&moment, NULL);
+    }
+    ck_assert(!atomic_load(&closed->up));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("engine_links");
     TCase *tc = tcase_create("links");
     tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_set_timeout(tc, 60);
     tcase_add_test(tc, nobody_says_open_after_closed);
+    tcase_add_test(tc, a_close_that_cannot_be_said_ends_the_link);
     suite_add_tcase(suite, tc);
     return test_run(suite);
 }
