@@ -158,7 +158,7 @@ START_TEST(a_replica_that_lags)
     write_more(0, "more", 10);
     ck_assert(test_sm_wait(&cluster.nodes[0].sm, INSPECTOR_ENTRIES + 10, INSPECTOR_WAIT_MS));
     ck_assert(test_sm_wait_inside(&cluster.nodes[1].sm, INSPECTOR_WAIT_MS));
-    expect("digest --data \"$1\" --data \"$2\" --timeout 0.3", 1, "apply is busy");
+    expect("digest --data \"$1\" --data \"$2\" --timeout 3", 1, "apply is busy");
     test_sm_block(&cluster.nodes[1].sm, false);
     expect("digest --data \"$1\" --data \"$2\" --timeout 30", 0, "All replicas are equal.");
 }
@@ -182,13 +182,13 @@ START_TEST(a_replica_that_cannot_catch_up)
     ck_assert_int_eq(test_cluster_open(&cluster, 2), AB_OK);
     write_more(0, "more", 10);
     ck_assert(test_sm_wait(&cluster.nodes[1].sm, INSPECTOR_ENTRIES + 10, INSPECTOR_WAIT_MS));
-    expect("digest --data \"$1\" --data \"$2\" --data \"$3\" --timeout 0.3", 1,
+    expect("digest --data \"$1\" --data \"$2\" --data \"$3\" --timeout 3", 1,
            ": the link between it and node 1 is down: ");
     ck_assert_ptr_nonnull(strstr(output, "(node 3) lacks 10 entries of stream 1."));
     ck_assert_ptr_nonnull(strstr(output, "BEHIND"));
     ck_assert_ptr_nonnull(strstr(output, "ahead"));
     ck_assert_ptr_null(strstr(output, "moving"));
-    json_t *document = inspect_json("digest --data \"$1\" --data \"$3\" --timeout 0.1 --json", 1);
+    json_t *document = inspect_json("digest --data \"$1\" --data \"$3\" --timeout 3 --json", 1);
     json_t *group = json_array_get(json_object_get(document, "groups"), 0);
     ck_assert_str_eq(json_string_value(json_object_get(group, "result")), "behind");
     json_decref(document);
@@ -224,7 +224,7 @@ START_TEST(a_replica_whose_state_machine_fails)
     ck_assert(test_sm_wait(&cluster.nodes[0].sm, INSPECTOR_ENTRIES + 10, INSPECTOR_WAIT_MS));
     wait_apply_code(1, AB_ENOSPC);
     expect("status --data \"$2\"", 1, "no space");
-    expect("digest --data \"$1\" --data \"$2\" --timeout 0.3", 1, ": its state machine fails: ");
+    expect("digest --data \"$1\" --data \"$2\" --timeout 3", 1, ": its state machine fails: ");
     pthread_mutex_lock(&cluster.nodes[1].sm.lock);
     cluster.nodes[1].sm.fail_times = 0;
     pthread_mutex_unlock(&cluster.nodes[1].sm.lock);

@@ -4,6 +4,7 @@
 #include "tests/unit/store_fixture.h"
 
 #include <check.h>
+#include <fcntl.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,6 +82,21 @@ int apply(ab_store *store, const ab_entry *entries, size_t count, const ab_mark 
 {
     size_t failed = 0;
     return ab_store_apply(store, entries, count, (ab_frontier){marks, mark_count}, &failed);
+}
+
+pid_t fork_apart(int keep)
+{
+    pid_t pid = fork();
+    if (pid != 0) {
+        return pid;
+    }
+    int null = open("/dev/null", O_RDWR);
+    for (int fd = STDERR_FILENO + 1; fd < 256; fd++) {
+        if (fd != keep && fd != null && fcntl(fd, F_GETFD) != -1) {
+            dup2(null, fd);
+        }
+    }
+    return 0;
 }
 
 char *export_selected(ab_store *store, const ab_selection *selection)

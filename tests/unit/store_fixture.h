@@ -10,6 +10,8 @@
 #include "tools/anabranchd/store.h"
 #include "tools/anabranchd/store_internal.h"
 
+#include <sys/types.h>
+
 #define GROUP 7u
 
 extern ab_lp_parser *store_parser;
@@ -33,6 +35,10 @@ void make_delete(written *w, uint32_t node, uint64_t index, uint64_t hlc, const 
 void free_entry(written *w);
 
 int apply(ab_store *store, const ab_entry *entries, size_t count, const ab_mark *marks, size_t mark_count);
+
+/* fork() for a child that is killed in the middle of anything: of what the parent has open it has only standard descriptors
+ * and `keep`, so that half an assertion's message of its own never gets among the parent's. */
+pid_t fork_apart(int keep);
 
 /* The text of a whole export; the caller's to free. */
 char *export_selected(ab_store *store, const ab_selection *selection);

@@ -343,7 +343,7 @@ START_TEST(kill_anywhere)
         int ends[2];
         uint64_t confirmed = reached;
         ck_assert_int_eq(pipe(ends), 0);
-        pid_t child = fork();
+        pid_t child = fork_apart(ends[1]);
         if (child == 0) {
             close(ends[0]);
             write_run(open_store(name), reached + 1, ENTRIES, ends[1]);

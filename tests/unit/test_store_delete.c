@@ -394,7 +394,7 @@ START_TEST(kill_anywhere)
     while (reached < LAST) {
         int ends[2];
         ck_assert_int_eq(pipe(ends), 0);
-        pid_t child = fork();
+        pid_t child = fork_apart(ends[1]);
         if (child == 0) {
             close(ends[0]);
             write_run(open_store("killed"), reached + 1, LAST, ends[1]);
