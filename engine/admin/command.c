@@ -78,12 +78,23 @@ int ab_task_groups(ab_task *t, int (*fn)(ab_task *t, ab_group *group))
         }
     }
     free(list.ids);
-    if (code == AB_OK && !found) {
-        snprintf(t->message.text, sizeof t->message.text, "group %" PRIu64 " is not open on this node",
-                 t->request->group);
-        return AB_ENOTFOUND;
+    return code == AB_OK && !found ? ab_task_no_group(t) : code;
+}
+
+int ab_task_no_group(ab_task *t)
+{
+    snprintf(t->message.text, sizeof t->message.text, "group %" PRIu64 " is not open on this node",
+             t->request->group);
+    return AB_ENOTFOUND;
+}
+
+bool ab_task_group_open(const ab_task *t)
+{
+    ab_group *group = ab_group_get(t->node, t->request->group);
+    if (group != NULL) {
+        ab_group_unref(group);
     }
-    return code;
+    return group != NULL;
 }
 
 typedef struct row_place {
@@ -113,7 +124,10 @@ static bool add_sync(void *arg, const ab_sync_status *sync)
 
 static bool add_metric(void *arg, const ab_metric *metric)
 {
-    ab_row_metric(arg, metric);
+    const row_place *place = arg;
+    if (place->group == 0 || place->group == metric->group) {
+        ab_row_metric(place->out, metric);
+    }
     return true;
 }
 
@@ -192,8 +206,12 @@ static int run_peers(ab_task *t)
 
 static int run_metrics(ab_task *t)
 {
+    row_place place = {&t->answer->rows, t->request->group};
     ab_row_node(&t->answer->rows, t->node);
-    ab_node_metrics(t->node, add_metric, &t->answer->rows);
+    if (place.group != 0 && !ab_task_group_open(t)) {
+        return ab_task_no_group(t);
+    }
+    ab_node_metrics(t->node, add_metric, &place);
     return AB_OK;
 }
 

@@ -56,6 +56,29 @@ static int rows_of_walk(ab_task *t, ab_wal_walk *walk, uint64_t *entries)
     return code == AB_ENOTFOUND ? AB_OK : code == AB_OK ? AB_ECLOSED : code;
 }
 
+typedef struct group_search {
+    uint64_t group;
+    bool found;
+} group_search;
+
+static bool look_at_group(void *arg, uint64_t group)
+{
+    group_search *s = arg;
+    s->found = group == s->group;
+    return !s->found;
+}
+
+/* A group that is not open may have left entries in the log. */
+static int know_group(ab_task *t)
+{
+    group_search s = {.group = t->request->group};
+    if (s.group == 0 || ab_task_group_open(t)) {
+        return AB_OK;
+    }
+    int code = ab_wal_groups(ab_node_wal(t->node), look_at_group, &s);
+    return code == AB_OK && !s.found ? ab_task_no_group(t) : code;
+}
+
 int ab_task_log(ab_task *t)
 {
     const ab_admin_request *r = t->request;
@@ -67,7 +90,8 @@ int ab_task_log(ab_task *t)
                                    .newest = r->newest};
     ab_wal_walk *walk;
     uint64_t entries = 0;
-    int code = ab_wal_walk_open(ab_node_wal(t->node), &options, &walk);
+    int code = know_group(t);
+    code = code == AB_OK ? ab_wal_walk_open(ab_node_wal(t->node), &options, &walk) : code;
     if (code != AB_OK) {
         return code;
     }

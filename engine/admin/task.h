@@ -37,6 +37,11 @@ uint64_t ab_admin_now_ms(void); /* monotonic */
  *  @return AB_OK, AB_ENOTFOUND (`message` says it), AB_ECLOSED (nobody reads the answer), AB_ENOMEM, what `fn` did */
 int ab_task_groups(ab_task *t, int (*fn)(ab_task *t, ab_group *group));
 
+/** Says that the group of the request is not open. @return AB_ENOTFOUND */
+int ab_task_no_group(ab_task *t);
+/** Whether the one group that the request is about is open. */
+bool ab_task_group_open(const ab_task *t);
+
 /* command_log.c */
 int ab_task_log(ab_task *t);
 int ab_task_verify(ab_task *t);

@@ -108,8 +108,54 @@ START_TEST(log_of_a_live_node)
     ck_assert_uint_eq(lines(), 4);
     expect("log --data \"$1\" --limit 2 --json", 0, "\"payload_hex\":");
     ck_assert_uint_eq(lines(), 2);
-    expect("log --data \"$1\" --group 5", 0, "no such entries");
+    expect("log --data \"$1\" --group 1 --from 100000", 0, "no such entries");
     test_sm_block(&cluster.nodes[0].sm, false);
+}
+END_TEST
+
+static void expect_of_group(const char *command, unsigned node, unsigned group, int code, const char *text)
+{
+    char line[160];
+    snprintf(line, sizeof line, "%s --data \"$%u\" --group %u", command, node, group);
+    expect(line, code, text);
+}
+
+/* One rule for every command, of a node that runs and of one that does not. */
+START_TEST(a_group_that_is_not_there)
+{
+    static const char *const commands[] = {"status",          "groups",          "log",   "digest",
+                                           "metrics",         "metrics nothing", "peers", "quarantine list",
+                                           "quarantine show", "log --follow"};
+    size_t count = sizeof commands / sizeof commands[0];
+    for (size_t i = 0; i < count; i++) {
+        expect_of_group(commands[i], 1, 9, 1, "group 9 is not open on this node");
+        expect_of_group(commands[i], 1, 0, 2, "--group: needs a name, or an id of at least 1");
+    }
+    json_decref(inspect_json("metrics --data \"$1\" --group 9 --json", 1));
+    expect("log --data \"$1\" --group nine", 1, "--group nine: no such group on these nodes");
+    ck_assert_int_eq(test_cluster_close(&cluster, 2), AB_OK);
+    for (size_t i = 0; i < count; i++) {
+        bool live_only = strcmp(commands[i], "peers") == 0 || strcmp(commands[i], "log --follow") == 0;
+        expect_of_group(commands[i], 3, 9, 1, live_only ? "not running" : ": has no group 9");
+    }
+    expect("log --data \"$3\" --group nine", 1, "--group nine: no such group on these nodes");
+    expect("log --data \"$3/nowhere\" --group nine", 1,
+           "--group nine: the name cannot be looked up (an id would do): ");
+    ck_assert_ptr_nonnull(strstr(output, "no such directory"));
+}
+END_TEST
+
+/* What is in the log can be looked at, though the others know of the group no more. */
+START_TEST(log_of_a_group_that_is_not_open)
+{
+    test_node *node = &cluster.nodes[0];
+    test_sm_block(&node->sm, true); /* what is not applied is not trimmed */
+    write_more(0, "fresh", 5);
+    test_sm_block(&node->sm, false);
+    ck_assert_int_eq(ab_group_close(node->group), AB_OK);
+    node->group = NULL;
+    expect("log --data \"$1\" --group 1", 0, "");
+    expect("groups --data \"$1\" --group 1", 1, "group 1 is not open on this node");
 }
 END_TEST
 
@@ -380,6 +426,8 @@ int main(void)
     tcase_add_test(tc, tables_fit);
     tcase_add_test(tc, documents);
     tcase_add_test(tc, log_of_a_live_node);
+    tcase_add_test(tc, a_group_that_is_not_there);
+    tcase_add_test(tc, log_of_a_group_that_is_not_open);
     tcase_add_test(tc, numbers_in_msgpack);
     tcase_add_test(tc, a_node_that_is_down);
     tcase_add_test(tc, a_replica_that_lags);

@@ -219,7 +219,13 @@ START_TEST(every_command_answers)
     ask(fd, 1, "log", "from", 8);
     ck_assert_uint_eq(expect_answer(fd, "AB_OK", "entry"), 3);
     ask(fd, 1, "log", "group", 99);
-    ck_assert_uint_eq(expect_answer(fd, "AB_OK", "entry"), 0);
+    ck_assert_uint_eq(expect_answer(fd, "AB_ENOTFOUND", "entry"), 0);
+    ask(fd, 1, "log", "group", 1);
+    ck_assert_uint_eq(expect_answer(fd, "AB_OK", "entry"), 10);
+    ask(fd, 1, "metrics", "group", 99);
+    ck_assert_uint_eq(expect_answer(fd, "AB_ENOTFOUND", "metric"), 0);
+    ask(fd, 1, "metrics", "group", 1);
+    ck_assert_uint_gt(expect_answer(fd, "AB_OK", "metric"), 5);
     ask(fd, 1, "verify", NULL, 0);
     ck_assert_uint_eq(expect_answer(fd, "AB_OK", "verified"), 1);
     ask(fd, 1, "digest", "timeout_ms", 1);

@@ -164,7 +164,7 @@ const command command_log = {
              "text, with \\xNN for what is not, any other in hexadecimal. --payload says what it is. On a "
              "terminal\n"
              "lines are cut to its width, unless --bytes is given. With --json one object per line.\n",
-    .wrong = "the log cannot be read, or a part of it",
+    .wrong = "the log cannot be read, or a part of it, or the node does not have the group",
     .examples = "anabranch log --data n1 --last 20\n"
                 "anabranch log --data n1 --group 2 --stream 1.1732180000 --from 1000 --to 1010 --bytes 4096\n"
                 "anabranch log --data n1 --follow --last 1 --payload line\n"

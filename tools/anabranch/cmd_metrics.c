@@ -120,7 +120,7 @@ static void print(const report *r)
     }
     if (table_rows(t) > 0) {
         table_print(t, stdout);
-    } else {
+    } else if (json_array_size(r->problems) == 0) {
         printf("no such metrics\n");
     }
     table_free(t);
@@ -130,7 +130,7 @@ static int once(const options *o, void *arg)
 {
     memory *m = arg;
     report r;
-    query q = {.command = "metrics"};
+    query q = {.command = "metrics", .group = o->group};
     double now = now_s();
     json_t *after = json_object();
     if (after == NULL || !report_new(&r, "metrics")) {
@@ -185,7 +185,7 @@ const command command_metrics = {
         "also show how much they grew per second since the run before. Names that end in _total are "
         "counters,\n"
         "the others gauges. Of a node that is not running only what its log tells.\n",
-    .wrong = "a node cannot be asked",
+    .wrong = "a node cannot be asked, or does not have the group",
     .examples = "anabranch metrics --data n1\n"
                 "anabranch metrics --data n1 log_ link_ --watch 1\n"
                 "anabranch metrics --data n1 --group 3 --json | jq '.nodes[].metrics[] | {name, value}'\n",

@@ -7,8 +7,9 @@
 
 typedef struct search {
     const char *name;
-    uint64_t id;    /* 0: not found yet */
-    uint64_t other; /* a second one of that name; 0: none */
+    uint64_t id;        /* 0: not found yet */
+    uint64_t other;     /* a second one of that name; 0: none */
+    ab_message unknown; /* of the first node that could not be asked; "": all could */
 } search;
 
 static void found(search *s, uint64_t id)
@@ -34,8 +35,10 @@ static void ask_node(search *s, const char *data_dir)
     query q = {.command = "status"};
     source from;
     source_open(&from, data_dir);
-    /* A node that cannot be asked is told of by the command itself. */
-    (void)source_ask(&from, &q, look_at_row, s);
+    int code = source_ask(&from, &q, look_at_row, s);
+    if (code != AB_OK && s->unknown.text[0] == '\0') {
+        s->unknown = from.message;
+    }
     source_close(&from);
 }
 
@@ -52,6 +55,11 @@ int group_by_name(options *o, const char *name)
     }
     for (size_t i = 0; s.id == 0 && i < o->data_count; i++) {
         ask_node(&s, o->data[i]);
+    }
+    if (s.id == 0 && s.unknown.text[0] != '\0') {
+        complain("%s: --group %s: the name cannot be looked up (an id would do): %s", o->command, name,
+                 s.unknown.text);
+        return EXIT_WRONG;
     }
     if (s.id == 0) {
         complain("%s: --group %s: no such group on these nodes (anabranch groups lists them)", o->command,

@@ -317,6 +317,21 @@ static int group_digest(work *w, stream_sum *sum)
     return ended(w, code);
 }
 
+static int no_group(work *w)
+{
+    snprintf(w->s->message.text, sizeof w->s->message.text, "%s: has no group %" PRIu64, w->s->data_dir,
+             w->q->group);
+    return AB_ENOTFOUND;
+}
+
+/* For what goes through the log without asking each group. */
+static int nothing_of_group(work *w, stream_sum *sum)
+{
+    (void)w;
+    (void)sum;
+    return AB_OK;
+}
+
 static int each_group(work *w, int (*fn)(work *w, stream_sum *sum))
 {
     id_list list = {0};
@@ -333,12 +348,7 @@ static int each_group(work *w, int (*fn)(work *w, stream_sum *sum))
         json_decref(sum.frontier);
     }
     free(list.ids);
-    if (code == AB_OK && !found) {
-        snprintf(w->s->message.text, sizeof w->s->message.text, "%s: has no group %" PRIu64, w->s->data_dir,
-                 w->q->group);
-        return AB_ENOTFOUND;
-    }
-    return code;
+    return code == AB_OK && !found ? no_group(w) : code;
 }
 
 static json_t *entry_row(const ab_wal_step *step, uint64_t payload_max)
@@ -368,7 +378,8 @@ static int walk_log(work *w)
                  w->s->data_dir);
         return AB_EUNSUPPORTED;
     }
-    int code = ab_wal_walk_open(w->s->wal, &options, &walk);
+    int code = q->group != 0 ? each_group(w, nothing_of_group) : AB_OK; /* is there such a group? */
+    code = code == AB_OK ? ab_wal_walk_open(w->s->wal, &options, &walk) : code;
     if (code != AB_OK) {
         return code;
     }

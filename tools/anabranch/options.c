@@ -16,7 +16,8 @@ static const option_text entries[] = {
     {"data", "DIR", OPTION_NODES, "data directory or admin socket of a node; may be given several times"},
     {"config", "FILE", OPTION_NODES,
      "a node's configuration: it, and those of its peers that have `admin`; may be given several times"},
-    {"group", "GROUP", OPTION_GROUP, "only this group, by name or id"},
+    {"group", "GROUP", OPTION_GROUP,
+     "only this group, by name or id; a node that does not have it is a problem"},
     {"all", NULL, OPTION_ALL, "every stream, not only those that are behind"},
     {"streams", NULL, OPTION_STREAMS, "also every stream of every group"},
     {"stream", "N.E", OPTION_RANGE, "only this stream: node and epoch of its origin"},
@@ -199,7 +200,10 @@ static int take(options *o, const char *name, const char *value)
     }
     if (strcmp(name, "group") == 0) {
         o->group_name = read_number(value, &o->group) ? NULL : value;
-        return EXIT_FINE;
+        /* 0 would mean all. */
+        return value[0] != '\0' && (o->group != 0 || o->group_name != NULL)
+                   ? EXIT_FINE
+                   : usage(o, "--group", "needs a name, or an id of at least 1");
     }
     if (strcmp(name, "data") == 0) {
         return add_data(o, value);
