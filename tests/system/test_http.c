@@ -367,21 +367,9 @@ START_TEST(command_line)
     const char *path = write_file(NODE);
     ck_assert_int_eq(
         run((const char *const[]){"anabranchd", "--config", path, "--check", NULL}, out, sizeof out), 0);
+    path = write_file(NODE "application: {http_port: 0}\n");
     ck_assert_int_eq(run((const char *const[]){"anabranchd", "--config", path, NULL}, out, sizeof out), 1);
     ck_assert_ptr_nonnull(strstr(out, "/nonexistent"));
-}
-END_TEST
-
-/* Who waits for the file must not find that of an earlier run. */
-START_TEST(old_ready_file)
-{
-    char ready[128];
-    char out[4096];
-    snprintf(ready, sizeof ready, "%s/ready", base);
-    fclose(fopen(ready, "we"));
-    const char *const arguments[] = {"anabranchd", "--config", write_file(NODE), "--ready-file", ready, NULL};
-    ck_assert_int_eq(run(arguments, out, sizeof out), 1);
-    ck_assert_int_ne(access(ready, F_OK), 0);
 }
 END_TEST
 
@@ -493,7 +481,6 @@ static Suite *suite(void)
     tcase_add_loop_test(c, refuses_configs, 0, sizeof bad_configs / sizeof *bad_configs);
     tcase_add_loop_test(c, takes_configs, 0, sizeof good_configs / sizeof *good_configs);
     tcase_add_test(c, command_line);
-    tcase_add_test(c, old_ready_file);
     tcase_add_test(c, closed_descriptors);
     tcase_set_timeout(c, 120);
     suite_add_tcase(s, c);

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 /* What a drain may take of the time that stopping may take altogether: the node's own closing has the rest. */
 #define DRAIN_MS_MAX 3000u
@@ -115,7 +116,7 @@ static int check_group(const ab_daemon *daemon, const ab_group_config *group, ab
 
 int ab_daemon_configure(ab_daemon *daemon, const char *path, ab_message *message)
 {
-    *daemon = (ab_daemon){.path = path, .settings = calloc(1, sizeof *daemon->settings)};
+    *daemon = (ab_daemon){.path = path, .listen_fd = -1, .settings = calloc(1, sizeof *daemon->settings)};
     int code = daemon->settings != NULL ? ab_config_load(path, &daemon->file, message) : AB_ENOMEM;
     if (code != AB_OK) {
         return code;
@@ -186,10 +187,17 @@ static int open_groups(ab_daemon *daemon, ab_message *message)
 
 int ab_daemon_start(ab_daemon *daemon, ab_message *message)
 {
+    const ab_settings *settings = daemon->settings;
+    /* First of all: where the port is taken, nothing is left behind. */
+    int code = ab_listen_bind(settings->http_host, (uint16_t)settings->http_port,
+                              daemon->node_config.insecure, &daemon->listen_fd, &daemon->http_port, message);
+    if (code != AB_OK) {
+        return code;
+    }
     /* The log decides what is written: its level can change while the node runs. */
     daemon->node_config.log_severity = AB_LOG_DEBUG;
     daemon->node_config.stop_timeout_ms -= drain_ms(daemon);
-    int code = ab_node_open(&daemon->node_config, &daemon->node, message);
+    code = ab_node_open(&daemon->node_config, &daemon->node, message);
     if (code != AB_OK) {
         daemon->node = NULL;
         return code;
@@ -199,12 +207,17 @@ int ab_daemon_start(ab_daemon *daemon, ab_message *message)
         return code;
     }
     daemon->http_options = (ab_http_options){.settings = daemon->settings,
-                                             .insecure = daemon->node_config.insecure,
+                                             .listen_fd = daemon->listen_fd,
+                                             .port = daemon->http_port,
                                              .payload_max = daemon->node_config.payload_max,
                                              .node = daemon->node,
                                              .shards = daemon->shards,
                                              .shard_count = daemon->group_count};
-    return ab_http_start(&daemon->http_options, &daemon->http, message);
+    code = ab_http_start(&daemon->http_options, &daemon->http, message);
+    if (code == AB_OK) {
+        daemon->listen_fd = -1;
+    }
+    return code;
 }
 
 void ab_daemon_look(ab_daemon *daemon)
@@ -243,6 +256,9 @@ int ab_daemon_stop(ab_daemon *daemon)
     for (size_t i = 0; i < daemon->group_count && daemon->shards != NULL; i++) {
         ab_shard_fini(&daemon->shards[i]);
     }
+    if (daemon->listen_fd >= 0) {
+        close(daemon->listen_fd);
+    }
     free(daemon->shards);
     free(daemon->groups);
     free(daemon->names);
@@ -254,6 +270,6 @@ int ab_daemon_stop(ab_daemon *daemon)
         daemon->settings = before;
     }
     ab_config_free(daemon->file);
-    *daemon = (ab_daemon){0};
+    *daemon = (ab_daemon){.listen_fd = -1};
     return code;
 }

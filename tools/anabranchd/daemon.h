@@ -17,6 +17,8 @@ typedef struct ab_daemon {
     size_t group_count;
     uint32_t *members; /* of groups made here */
     char (*names)[32]; /* of groups made here */
+    int listen_fd;     /* for HTTP; -1: none, or HTTP has it */
+    uint16_t http_port;
     ab_node *node;
     ab_shard *shards;
     ab_http_options http_options;
@@ -30,7 +32,7 @@ int ab_daemon_configure(ab_daemon *daemon, const char *path, ab_message *message
  * runs. */
 void ab_daemon_reload(ab_daemon *daemon);
 
-/** Opens node, groups and HTTP. @return AB_OK, or a code with a message; then ab_daemon_stop() all the same */
+/** Takes the port of HTTP, then opens node, groups and HTTP. @return AB_OK, or a code with a message; then ab_daemon_stop() all the same */
 int ab_daemon_start(ab_daemon *daemon, ab_message *message);
 
 /** Does what is due now and then while it runs; does not block. The time between two looks is that of the settings it was

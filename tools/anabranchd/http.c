@@ -266,11 +266,12 @@ static struct MHD_Daemon *start_daemon(ab_http *http)
     struct MHD_OptionItem one[] = {{MHD_OPTION_END, 0, NULL}};
     return MHD_start_daemon(
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
-        on_request, http, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, http->listen_fd,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)settings->max_connections + HEADROOM * threads,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)settings->idle_timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)CONNECTION_MEMORY, MHD_OPTION_ARRAY, threads > 1 ? several : one, MHD_OPTION_END);
+        on_request, http, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET,
+        http->options->listen_fd, MHD_OPTION_NOTIFY_COMPLETED, on_completed, http,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, http, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned)settings->max_connections + HEADROOM * threads, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)settings->idle_timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+        MHD_OPTION_ARRAY, threads > 1 ? several : one, MHD_OPTION_END);
 }
 
 int ab_http_start(const ab_http_options *options, ab_http **out, ab_message *message)
@@ -282,8 +283,7 @@ int ab_http_start(const ab_http_options *options, ab_http **out, ab_message *mes
     http->options = options;
     atomic_store(&http->settings, options->settings);
     http->started = time(NULL);
-    int code = ab_listen(options->settings->http_host, (uint16_t)options->settings->http_port,
-                         options->insecure, &http->listen_fd, &http->port, message);
+    int code = ab_listen_begin(options->settings->http_host, options->port, options->listen_fd, message);
     if (code != AB_OK) {
         free(http);
         return code;
@@ -298,8 +298,6 @@ int ab_http_start(const ab_http_options *options, ab_http **out, ab_message *mes
     http->daemon = start_daemon(http);
     if (http->daemon == NULL) {
         snprintf(message->text, sizeof message->text, "cannot start the HTTP server: %s", strerror(errno));
-        close(http->listen_fd);
-        http->listen_fd = -1;
         ab_http_stop(http);
         return AB_EIO;
     }
@@ -314,7 +312,7 @@ void ab_http_use(ab_http *http, const ab_settings *settings)
 
 uint16_t ab_http_port(const ab_http *http)
 {
-    return http->port;
+    return http->options->port;
 }
 
 bool ab_http_drain(ab_http *http, uint64_t timeout_ms)

@@ -15,15 +15,16 @@ typedef struct ab_http ab_http;
 
 typedef struct ab_http_options {
     const ab_settings *settings;
-    bool insecure; /**< may listen on more than loopback */
+    int listen_fd; /**< of ab_listen_bind() */
+    uint16_t port; /**< that it has */
     size_t payload_max;
     ab_node *node;
     ab_shard *shards; /**< by id; series are spread over them */
     size_t shard_count;
 } ab_http_options;
 
-/** Listens and serves. `options` and what it points to must outlive it. @return AB_OK, AB_ECONFIG (host), AB_EIO (port
- * is taken, ...), AB_ENOMEM; `message` says what */
+/** Listens and serves. `options` and what it points to must outlive it. @return AB_OK (the socket is its own now), AB_EIO,
+ * AB_ENOMEM; `message` says what */
 int ab_http_start(const ab_http_options *options, ab_http **http, ab_message *message);
 
 /** New requests follow these settings; what it took at its start (address, threads, connections) stays. They must outlive it, too. */

@@ -43,8 +43,6 @@ struct ab_http {
     _Atomic(const ab_settings *) settings; /* for new requests */
     _Atomic uint64_t warned_us;            /* when a failure was last logged */
     struct MHD_Daemon *daemon;
-    uint16_t port;
-    int listen_fd;
     atomic_bool draining;        /* set under the lock */
     _Atomic uint64_t body_bytes; /* held by requests */
     ab_http_counters counters;

@@ -35,7 +35,7 @@ static int open_socket(const struct addrinfo *address, uint16_t *port)
     struct sockaddr_storage bound;
     socklen_t size = sizeof bound;
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
-        bind(fd, address->ai_addr, address->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0 ||
+        bind(fd, address->ai_addr, address->ai_addrlen) != 0 ||
         getsockname(fd, (struct sockaddr *)&bound, &size) != 0) {
         int saved = errno;
         close(fd);
@@ -87,8 +87,20 @@ int ab_listen_check(const char *host, bool insecure, ab_message *message)
     return code;
 }
 
-int ab_listen(const char *host, uint16_t port, bool insecure, int *fd, uint16_t *port_out,
-              ab_message *message)
+static int fail(const char *host, uint16_t port, int error, ab_message *message)
+{
+    const char *what = error == EADDRINUSE      ? ": another program has it, or another node"
+                       : error == EADDRNOTAVAIL ? ": this machine does not have it"
+                       : error == EACCES        ? ": below 1024 only root may"
+                                                : "";
+    snprintf(message->text, sizeof message->text,
+             "cannot listen on %.100s port %u (application.http_host, http_port): %s%s", host, (unsigned)port,
+             strerror(error), what);
+    return AB_EIO;
+}
+
+int ab_listen_bind(const char *host, uint16_t port, bool insecure, int *fd, uint16_t *port_out,
+                   ab_message *message)
 {
     struct addrinfo *addresses = NULL;
     int failure = resolve(host, port, 0, &addresses);
@@ -99,15 +111,13 @@ int ab_listen(const char *host, uint16_t port, bool insecure, int *fd, uint16_t 
     }
     int code = check_address(host, addresses, insecure, message);
     if (code == AB_OK && (*fd = open_socket(addresses, port_out)) < 0) {
-        const char *what = errno == EADDRINUSE      ? ": another program has it, or another node"
-                           : errno == EADDRNOTAVAIL ? ": this machine does not have it"
-                           : errno == EACCES        ? ": below 1024 only root may"
-                                                    : "";
-        snprintf(message->text, sizeof message->text,
-                 "cannot listen on %.100s port %u (application.http_host, http_port): %s%s", host,
-                 (unsigned)port, strerror(errno), what);
-        code = AB_EIO;
+        code = fail(host, port, errno, message);
     }
     freeaddrinfo(addresses);
     return code;
+}
+
+int ab_listen_begin(const char *host, uint16_t port, int fd, ab_message *message)
+{
+    return listen(fd, BACKLOG) == 0 ? AB_OK : fail(host, port, errno, message);
 }
