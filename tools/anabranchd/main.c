@@ -4,6 +4,7 @@
 #include "tools/anabranchd/daemon.h"
 #include "tools/anabranchd/log.h"
 #include "tools/anabranchd/notify.h"
+#include "tools/anabranchd/ready.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -76,24 +77,6 @@ static int read_arguments(int argc, char **argv, arguments *to)
     return -1;
 }
 
-/* Written beside its place and moved there: whoever sees it sees all of it. */
-static bool write_ready_file(const char *path, uint16_t http_port, uint16_t node_port)
-{
-    char beside[4096];
-    int size = snprintf(beside, sizeof beside, "%s.new", path);
-    if (size < 0 || (size_t)size >= sizeof beside) {
-        errno = ENAMETOOLONG;
-        return false;
-    }
-    FILE *file = fopen(beside, "we");
-    if (file == NULL) {
-        return false;
-    }
-    bool written = fprintf(file, "http=%u node=%u pid=%ld\n", (unsigned)http_port, (unsigned)node_port,
-                           (long)getpid()) > 0;
-    return fclose(file) == 0 && written && rename(beside, path) == 0;
-}
-
 /* Connections and stores need descriptors: take all that the system allows without asking. */
 static void raise_descriptor_limit(void)
 {
@@ -139,8 +122,9 @@ static int wait_for_signal(ab_daemon *daemon, const sigset_t *signals)
     }
 }
 
-static int serve(ab_daemon *daemon, const arguments *given, const sigset_t *signals)
+static int serve(ab_daemon *daemon, ab_ready *ready, const sigset_t *signals)
 {
+    ab_message message = {""};
     uint16_t http_port = ab_http_port(daemon->http);
     uint16_t node_port = ab_node_port(daemon->node);
     const ab_log_field fields[] = {
@@ -148,8 +132,8 @@ static int serve(ab_daemon *daemon, const arguments *given, const sigset_t *sign
         {"node_id", NULL, daemon->node_config.node_id}, {"node_port", NULL, node_port},
         {"groups", NULL, (int64_t)daemon->group_count}, {"version", ab_version(), 0}};
     ab_log_fields(AB_LOG_INFO, "ready", fields, sizeof fields / sizeof *fields);
-    if (given->ready_file != NULL && !write_ready_file(given->ready_file, http_port, node_port)) {
-        ab_log(AB_LOG_ERROR, "cannot write %s: %s", given->ready_file, strerror(errno));
+    if (ab_ready_write(ready, http_port, node_port, &message) != AB_OK) {
+        ab_log(AB_LOG_ERROR, "%s", message.text);
         return EXIT_FAILED;
     }
     ab_notify("READY=1\nSTATUS=serving\n");
@@ -180,6 +164,7 @@ int main(int argc, char **argv)
 {
     arguments given = {NULL, NULL, false};
     ab_daemon daemon;
+    ab_ready ready;
     ab_message message = {""};
     sigset_t signals;
     int done = read_arguments(argc, argv, &given);
@@ -204,18 +189,17 @@ int main(int argc, char **argv)
         ab_daemon_stop(&daemon);
         return EXIT_FINE;
     }
-    if (given.ready_file != NULL) {
-        (void)unlink(given.ready_file); /* of an earlier run */
-    }
-    code = ab_daemon_start(&daemon, &message);
+    code = ab_ready_begin(&ready, given.ready_file, &message);
+    code = code == AB_OK ? ab_daemon_start(&daemon, &message) : code;
     int status = EXIT_FAILED;
     if (code == AB_OK) {
-        status = serve(&daemon, &given, &signals);
+        status = serve(&daemon, &ready, &signals);
     } else {
         ab_log(AB_LOG_ERROR, "%s", message.text[0] != '\0' ? message.text : ab_strerror(code));
         status = code == AB_ECONFIG ? EXIT_USAGE : EXIT_FAILED;
     }
     code = ab_daemon_stop(&daemon);
+    ab_ready_end(&ready);
     if (code != AB_OK) {
         ab_log(AB_LOG_ERROR, "not stopped in order: %s", ab_strerror(code));
         return EXIT_FAILED;
