@@ -247,15 +247,17 @@ START_TEST(node_goes)
 }
 END_TEST
 
-/* Nobody is there any more: it must not go on for ever. */
+/* Nobody is there any more: it must not go on for ever, not under nohup either. */
 START_TEST(terminal_goes)
 {
     int status;
+    signal(SIGHUP, _i == 0 ? SIG_DFL : SIG_IGN);
     start("vt52");
     await("h help", true);
     close(terminal);
     terminal = -1;
     ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert(_i == 0 ? WIFSIGNALED(status) : WIFEXITED(status));
 }
 END_TEST
 
@@ -295,7 +297,7 @@ int main(void)
     tcase_add_test(tests, keys);
     tcase_add_test(tests, sizes);
     tcase_add_test(tests, node_goes);
-    tcase_add_test(tests, terminal_goes);
+    tcase_add_loop_test(tests, terminal_goes, 0, 2);
     tcase_add_loop_test(tests, unknown_terminal, 0, 2);
     tcase_add_test(tests, no_terminal);
     suite_add_tcase(suite, tests);

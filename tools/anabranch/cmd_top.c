@@ -5,6 +5,7 @@
 
 #include <curses.h>
 #include <locale.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -111,6 +112,13 @@ static bool take_key(top *t, int key)
     }
 }
 
+/* Whoever ignores SIGHUP (nohup) outlives its terminal: reading then fails at once, again and again. */
+static bool terminal_is_gone(void)
+{
+    struct pollfd p = {.fd = STDIN_FILENO, .events = POLLIN};
+    return poll(&p, 1, 0) == 1 && (p.revents & (POLLHUP | POLLERR | POLLNVAL)) != 0;
+}
+
 /* @return false: out of memory */
 static bool run_screen(top *t)
 {
@@ -129,8 +137,8 @@ static bool run_screen(top *t)
         }
         timeout(t->state.paused ? -1 : next > now ? (int)(next - now) : 0);
         int key = getch();
-        if (key == ERR && t->state.paused) {
-            return true; /* the terminal is gone */
+        if (key == ERR && (t->state.paused || terminal_is_gone())) {
+            return true;
         }
         more = take_key(t, key);
     }
