@@ -90,35 +90,50 @@ START_TEST(latency_and_help)
 }
 END_TEST
 
+static const struct {
+    const char *line, *words;
+} wrong[] = {
+    {"--nonsense", "--nonsense: no such option"},
+    {"--rounds", "--rounds: needs a value"},
+    {"--rounds 0", "--rounds: bad value \"0\": needs a whole number, 1 to 1000."},
+    {"--rounds 3x", "bad value \"3x\""},
+    {"--rounds -1", "bad value \"-1\""},
+    {"--rounds 99999999999999999999", "bad value"},
+    {"--duration 0", "--duration: bad value \"0\": needs seconds, 0.05 to 86400."},
+    {"--duration nan", "--duration: bad value"},
+    {"--warmup -1", "needs seconds, 0 to 86400."},
+    {"--payload 0", "--payload: bad value \"0\": needs a whole number, 16 to 1048576."},
+    {"--payload 15", "--payload: bad value"},
+    {"--entries 0", "--entries: bad value \"0\": needs a whole number of at least 1."},
+    {"--writers 257", "needs a whole number, 1 to 256."},
+    {"--batch 0", "needs a whole number, 1 to 100000."},
+    {"--in-flight 0", "needs a whole number, 1 to 10000000."},
+    {"--rate 0", "needs a whole number, 1 to 1000000000."},
+    {"--nodes 8", "--nodes: bad value \"8\": needs a whole number, 1 to 7."},
+    {"--groups 0", "needs a whole number, 1 to 10000."},
+    {"--dispatchers 65", "needs a whole number, 1 to 64."},
+    {"--apply-threads 0", "needs a whole number, 1 to 64."},
+    {"--block-bytes 1", "needs a whole number, 4096 to 8388608."},
+    {"--queue-bytes 1", "needs a whole number of at least 4096."},
+    {"--ref-block 0", "needs a whole number, 1 to 100000."},
+    {"--ref-backlog 0", "needs a whole number, 1 to 1000000."},
+    {"--cases many,few", "--cases: bad value \"many,few\": needs some of many,one,latency,silence,idle."},
+    {"--cases many,", "--cases: bad value"},
+    {"--durability always", "--durability: bad value \"always\": needs sync, interval or none."},
+    {"--level strong", "--level: bad value \"strong\": needs memory, local, quorum or all."},
+    {"--order random", "--order: bad value \"random\": needs causal or arrival."},
+    {"--batch 1000 --queue-bytes 5000", "could never be taken"},
+    {"--cases silence --payload 39", "needs a --payload of 40"},
+    {"--link-delay -1", "--link-delay: bad value \"-1\": needs milliseconds, 0 to 10000."},
+    {"--link-rate 20X", "--link-rate: bad value \"20X\": needs bytes a second, 1K to 1000G."},
+    {"--link-rate 20MM", "--link-rate: bad value"},
+    {"--link-rate 10", "--link-rate: bad value"},
+    {"--idle-groups 1", "--idle-groups: bad value \"1\": needs a whole number, 2 to 1000000."},
+    {"extra", "unexpected argument \"extra\""},
+};
+
 START_TEST(wrong_use_is_told_with_the_option)
 {
-    static const struct {
-        const char *line, *words;
-    } wrong[] = {
-        {"--nonsense", "--nonsense: no such option"},
-        {"--rounds", "--rounds: needs a value"},
-        {"--rounds 0", "--rounds: bad value \"0\""},
-        {"--rounds 3x", "bad value \"3x\""},
-        {"--rounds -1", "bad value \"-1\""},
-        {"--rounds 99999999999999999999", "bad value"},
-        {"--duration 0", "--duration: bad value"},
-        {"--duration nan", "--duration: bad value"},
-        {"--payload 15", "--payload: bad value"},
-        {"--nodes 8", "--nodes: bad value"},
-        {"--cases many,few", "--cases: bad value \"many,few\""},
-        {"--cases many,", "--cases: bad value"},
-        {"--durability always", "--durability: bad value \"always\""},
-        {"--level strong", "--level: bad value"},
-        {"--order random", "--order: bad value"},
-        {"--batch 1000 --queue-bytes 5000", "could never be taken"},
-        {"--cases silence --payload 39", "needs a --payload of 40"},
-        {"--link-delay -1", "--link-delay: bad value"},
-        {"--link-rate 20X", "--link-rate: bad value"},
-        {"--link-rate 20MM", "--link-rate: bad value"},
-        {"--link-rate 10", "--link-rate: bad value"},
-        {"--idle-groups 1", "--idle-groups: bad value"},
-        {"extra", "unexpected argument \"extra\""},
-    };
     struct ab_bench_opts o;
     ck_assert_int_eq(parse(wrong[_i].line, &o), 2);
     ck_assert_msg(strstr(said, wrong[_i].words), "\"%s\" said: %s", wrong[_i].line, said);
@@ -175,7 +190,7 @@ int main(void)
     TCase *tcase = tcase_create("all");
     tcase_add_test(tcase, all_options_are_taken);
     tcase_add_test(tcase, latency_and_help);
-    tcase_add_loop_test(tcase, wrong_use_is_told_with_the_option, 0, 17);
+    tcase_add_loop_test(tcase, wrong_use_is_told_with_the_option, 0, (int)(sizeof wrong / sizeof wrong[0]));
     tcase_add_test(tcase, help_tells_the_defaults);
     suite_add_tcase(suite, tcase);
     return test_run(suite);

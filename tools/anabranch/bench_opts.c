@@ -5,6 +5,7 @@
 #include <anabranch/config.h>
 #include <errno.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -120,33 +121,54 @@ static const struct option long_options[] = {{"cases", required_argument, NULL, 
                                              {"help", no_argument, NULL, OPT_HELP},
                                              {NULL, 0, NULL, 0}};
 
-static bool number(const char *text, uint64_t least, uint64_t most, uint64_t *value)
+/* A value, and what it would have to be. */
+typedef struct word {
+    const char *text;
+    char need[80];
+} word;
+
+static bool needs(word *w, const char *what)
 {
+    snprintf(w->need, sizeof w->need, "%s", what);
+    return false;
+}
+
+/* Beyond this a number has no bound that anybody would reach. */
+#define BOUNDLESS 1000000000000000u
+
+static bool number(word *w, uint64_t least, uint64_t most, uint64_t *value)
+{
+    const char *text = w->text;
     char *end = NULL;
     errno = 0;
     unsigned long long parsed = strtoull(text, &end, 10);
     if (errno || end == text || *end || text[0] == '-' || text[0] == '+' || parsed < least || parsed > most) {
+        snprintf(w->need, sizeof w->need,
+                 most < BOUNDLESS ? "a whole number, %" PRIu64 " to %" PRIu64
+                                  : "a whole number of at least %" PRIu64,
+                 least, most);
         return false;
     }
     *value = parsed;
     return true;
 }
 
-static bool number32(const char *text, uint32_t least, uint32_t most, uint32_t *value)
+static bool number32(word *w, uint32_t least, uint32_t most, uint32_t *value)
 {
     uint64_t wide = 0;
-    if (!number(text, least, most, &wide)) {
+    if (!number(w, least, most, &wide)) {
         return false;
     }
     *value = (uint32_t)wide;
     return true;
 }
 
-static bool seconds(const char *text, double least, uint64_t *ns)
+static bool seconds(word *w, double least, uint64_t *ns)
 {
     char *end = NULL;
-    double parsed = strtod(text, &end);
-    if (end == text || *end || !(parsed >= least && parsed <= 86400)) {
+    double parsed = strtod(w->text, &end);
+    if (end == w->text || *end || !(parsed >= least && parsed <= 86400)) {
+        snprintf(w->need, sizeof w->need, "seconds, %g to 86400", least);
         return false;
     }
     *ns = (uint64_t)(parsed * 1e9);
@@ -195,12 +217,12 @@ static bool directory(const char *text, char out[AB_BENCH_PATH_MAX])
     return true;
 }
 
-static bool milliseconds(const char *text, uint64_t *ns)
+static bool milliseconds(word *w, uint64_t *ns)
 {
     char *end = NULL;
-    double parsed = strtod(text, &end);
-    if (end == text || *end || !(parsed >= 0 && parsed <= 10000)) {
-        return false;
+    double parsed = strtod(w->text, &end);
+    if (end == w->text || *end || !(parsed >= 0 && parsed <= 10000)) {
+        return needs(w, "milliseconds, 0 to 10000");
     }
     *ns = (uint64_t)(parsed * NS_PER_MS);
     return true;
@@ -235,77 +257,78 @@ static bool backend_name(const char *text, char name[AB_NAME_MAX + 1])
     return true;
 }
 
-static bool take_load(int id, const char *text, struct ab_bench_load *load)
+static bool take_load(int id, word *w, struct ab_bench_load *load)
 {
     switch (id) {
     case OPT_DURATION:
-        return seconds(text, 0.05, &load->duration_ns);
+        return seconds(w, 0.05, &load->duration_ns);
     case OPT_WARMUP:
-        return seconds(text, 0, &load->warmup_ns);
+        return seconds(w, 0, &load->warmup_ns);
     case OPT_ENTRIES:
-        return number(text, 1, UINT64_MAX / 1000, &load->entries);
+        return number(w, 1, UINT64_MAX / 1000, &load->entries);
     case OPT_WRITERS:
-        return number32(text, 1, 256, &load->writers);
+        return number32(w, 1, 256, &load->writers);
     case OPT_BATCH:
-        return number32(text, 1, 100000, &load->batch);
+        return number32(w, 1, 100000, &load->batch);
     case OPT_PAYLOAD:
-        return number32(text, PAYLOAD_MIN, AB_DEFAULT_PAYLOAD_MAX, &load->payload);
+        return number32(w, PAYLOAD_MIN, AB_DEFAULT_PAYLOAD_MAX, &load->payload);
     case OPT_IN_FLIGHT:
-        return number32(text, 1, 10000000, &load->in_flight);
+        return number32(w, 1, 10000000, &load->in_flight);
     case OPT_RATE:
-        return number(text, 1, 1000000000, &load->rate);
+        return number(w, 1, 1000000000, &load->rate);
     case OPT_NODES:
-        return number32(text, 1, AB_BENCH_NODES_MAX, &load->nodes);
+        return number32(w, 1, AB_BENCH_NODES_MAX, &load->nodes);
     case OPT_GROUPS:
-        return number32(text, 1, 10000, &load->groups);
+        return number32(w, 1, 10000, &load->groups);
     case OPT_DURABILITY:
-        return ab_durability_parse(text, &load->durability) == AB_OK;
+        return ab_durability_parse(w->text, &load->durability) == AB_OK || needs(w, "sync, interval or none");
     case OPT_LEVEL:
-        return ab_write_level_parse(text, &load->level) == AB_OK;
+        return ab_write_level_parse(w->text, &load->level) == AB_OK ||
+               needs(w, "memory, local, quorum or all");
     case OPT_ORDER:
-        return apply_order(text, &load->order);
+        return apply_order(w->text, &load->order) || needs(w, "causal or arrival");
     case OPT_DISPATCHERS:
-        return number32(text, 1, 64, &load->dispatcher_threads);
+        return number32(w, 1, 64, &load->dispatcher_threads);
     case OPT_APPLY_THREADS:
-        return number32(text, 1, 64, &load->apply_threads);
+        return number32(w, 1, 64, &load->apply_threads);
     case OPT_BLOCK_BYTES:
-        return number32(text, 4096, 8u << 20, &load->block_bytes);
+        return number32(w, 4096, 8u << 20, &load->block_bytes);
     case OPT_BACKEND:
-        return backend_name(text, load->backend);
+        return backend_name(w->text, load->backend) || needs(w, "the name of a backend");
     case OPT_QUEUE_BYTES:
-        return number(text, 4096, UINT64_MAX, &load->queue_bytes);
+        return number(w, 4096, UINT64_MAX, &load->queue_bytes);
     default:
         return false;
     }
 }
 
-static bool take(int id, const char *text, struct ab_bench_opts *opts)
+static bool take(int id, word *w, struct ab_bench_opts *opts)
 {
     switch (id) {
     case OPT_CASES:
-        return case_list(text, opts->cases);
+        return case_list(w->text, opts->cases) || needs(w, "some of many,one,latency,silence,idle");
     case OPT_LATENCY:
         return case_list("latency", opts->cases);
     case OPT_IDLE:
         return case_list("idle", opts->cases);
     case OPT_IDLE_GROUPS:
-        return number32(text, 2, 1000000, &opts->idle_groups);
+        return number32(w, 2, 1000000, &opts->idle_groups);
     case OPT_LINK_DELAY:
-        return milliseconds(text, &opts->link_delay_ns);
+        return milliseconds(w, &opts->link_delay_ns);
     case OPT_LINK_RATE:
-        return byte_rate(text, &opts->link_rate);
+        return byte_rate(w->text, &opts->link_rate) || needs(w, "bytes a second, 1K to 1000G");
     case OPT_SVG:
-        return directory(text, opts->svg);
+        return directory(w->text, opts->svg) || needs(w, "a path, not longer than 960 bytes");
     case OPT_ROUNDS:
-        return number32(text, 1, 1000, &opts->rounds);
+        return number32(w, 1, 1000, &opts->rounds);
     case OPT_DIR:
-        return directory(text, opts->dir);
+        return directory(w->text, opts->dir) || needs(w, "a path, not longer than 960 bytes");
     case OPT_KEEP:
         return opts->keep = true;
     case OPT_REF_BLOCK:
-        return number32(text, 1, 100000, &opts->ref.block);
+        return number32(w, 1, 100000, &opts->ref.block);
     case OPT_REF_BACKLOG:
-        return number32(text, 1, 1000000, &opts->ref.backlog);
+        return number32(w, 1, 1000000, &opts->ref.backlog);
     case OPT_JSON:
         return opts->json = true;
     case OPT_VERBOSE:
@@ -313,7 +336,7 @@ static bool take(int id, const char *text, struct ab_bench_opts *opts)
     case OPT_HELP:
         return opts->help = true;
     default:
-        return take_load(id, text, &opts->load);
+        return take_load(id, w, &opts->load);
     }
 }
 
@@ -349,9 +372,10 @@ int ab_bench_opts_parse(int argc, char **argv, struct ab_bench_opts *opts, FILE 
                     id == ':' ? "needs a value" : "no such option");
             return 2;
         }
-        if (!take(id, optarg, opts)) {
-            fprintf(err, "anabranch bench: --%s: bad value \"%s\". See anabranch bench --help\n",
-                    long_options[position].name, optarg ? optarg : "");
+        word w = {.text = optarg};
+        if (!take(id, &w, opts)) {
+            fprintf(err, "anabranch bench: --%s: bad value \"%s\": needs %s. See anabranch bench --help\n",
+                    long_options[position].name, optarg ? optarg : "", w.need);
             return 2;
         }
     }
