@@ -113,14 +113,19 @@ START_TEST(catching_up)
     peer_sample restarted = {.lag_entries = 5, .confirmed = 99};
     ck_assert(isnan(sample_catch_up(&restarted, &now, 2000)));
     char text[32];
-    sample_catch_up_text(0, text, sizeof text);
+    sample_catch_up_text(true, 0, text, sizeof text);
     ck_assert_str_eq(text, "in step");
-    sample_catch_up_text(192, text, sizeof text);
+    sample_catch_up_text(true, 192, text, sizeof text);
     ck_assert_str_eq(text, "3m12s");
-    sample_catch_up_text(INFINITY, text, sizeof text);
+    sample_catch_up_text(true, INFINITY, text, sizeof text);
     ck_assert_str_eq(text, "falling behind");
-    sample_catch_up_text(NAN, text, sizeof text);
+    sample_catch_up_text(true, NAN, text, sizeof text);
     ck_assert_str_eq(text, "?");
+    const double any[] = {0, 192, INFINITY, NAN};
+    for (size_t i = 0; i < sizeof any / sizeof any[0]; i++) {
+        sample_catch_up_text(false, any[i], text, sizeof text);
+        ck_assert_str_eq(text, "link is down");
+    }
 }
 END_TEST
 

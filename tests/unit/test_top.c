@@ -108,7 +108,7 @@ START_TEST(usual_size)
     expect("node 7   runs       1.5k    1.5k    1.5k  2.5 ms       - 2.93 KiB 2.93 KiB   25");
     expect("/a/long/ stopped       -       -");
     expect("node 9   silent        -       -");
-    expect("node 7   node 2   down     1,000      0 B   1m30s falling behind      0 B");
+    expect("node 7   node 2   down     1,000      0 B   1m30s   link is down      0 B");
     ck_assert_int_eq(view.lines[find("node 2   down")].style, STYLE_BAD);
     ck_assert_int_eq(view.lines[find("stopped")].style, STYLE_BAD);
     expect("node 7   group-1-\xc2\xb5-with-a-lo       0      2k");

@@ -119,7 +119,7 @@ static void peer_row(page_table *t, const history *h, size_t index, const json_t
     } else {
         page_text(t, "");
     }
-    sample_catch_up_text(history_catch_up(h, index, id), text, sizeof text);
+    sample_catch_up_text(peer->up, history_catch_up(h, index, id), text, sizeof text);
     page_state(t, strcmp(text, "falling behind") == 0 ? STYLE_WARN : STYLE_PLAIN,
                strcmp(text, "?") == 0 ? "not known" : text);
     page_bytes(t, peer->queued_bytes);

@@ -75,9 +75,11 @@ double sample_catch_up(const peer_sample *before, const peer_sample *now, uint64
     return less > 0 ? lag / less : INFINITY;
 }
 
-void sample_catch_up_text(double seconds, char *text, size_t size)
+void sample_catch_up_text(bool up, double seconds, char *text, size_t size)
 {
-    if (isnan(seconds)) {
+    if (!up) {
+        snprintf(text, size, "link is down"); /* what it was at the last interval says nothing now */
+    } else if (isnan(seconds)) {
         snprintf(text, size, "?");
     } else if (seconds == 0) {
         snprintf(text, size, "in step");

@@ -83,8 +83,8 @@ double sample_figure_rate(const node_sample *before, const node_sample *now, fig
 /* Seconds until the peer has everything, from two looks: 0 in step; about a second's worth or less under way counts as
  * that much; INFINITY it falls behind further; not a number: not known. */
 double sample_catch_up(const peer_sample *before, const peer_sample *now, uint64_t ms);
-/* "in step", "3m12s", "falling behind". */
-void sample_catch_up_text(double seconds, char *text, size_t size);
+/* "in step", "3m12s", "falling behind"; "link is down" where it is not `up`. */
+void sample_catch_up_text(bool up, double seconds, char *text, size_t size);
 
 uint64_t sample_now_ms(void);
 

@@ -336,7 +336,7 @@ static void peer_line(top_view *v, const layout *l, const item *i)
         text_duration(p->lag_ms, text[2], VALUE);
     }
     double seconds = sample_catch_up(sample_peer(&i->node->before, p->peer), p, elapsed(i->node));
-    sample_catch_up_text(seconds, text[3], VALUE);
+    sample_catch_up_text(p->up, seconds, text[3], VALUE);
     plot_value(PLOT_BYTES, i->rate, text[4], VALUE);
     style s = !p->up ? STYLE_BAD : isinf(seconds) ? STYLE_WARN : STYLE_PLAIN;
     add_row(v, s, l,
