@@ -48,12 +48,18 @@ END_TEST
 
 START_TEST(numbers_that_say_nothing)
 {
-    static const char *const wrong[] = {
-        "log --data \"$1\" --limit 0", "log --data \"$1\" --last 0", "log --data \"$1\" --to 0",
-        "status --data \"$1\" --watch 1 --count 0", "quarantine list --data \"$1\" --index 0"};
+    static const char *const wrong[] = {"log --data \"$1\" --limit 0",
+                                        "log --data \"$1\" --last 0",
+                                        "log --data \"$1\" --to 0",
+                                        "status --data \"$1\" --watch 1 --count 0",
+                                        "quarantine list --data \"$1\" --index 0",
+                                        "log --data \"$1\" --limit few",
+                                        "report \"$1\" -o /dev/null --every 0"};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         expect(wrong[i], 2, "needs a whole number of at least 1");
     }
+    expect("log --data \"$1\" --from -1", 2, "needs a whole number of at least 0");
+    expect("log --data \"$1\" --bytes 524289", 2, "--bytes: needs a whole number, 0 to 524288");
     expect("status --data \"$1\" --count 2", 2, "--count: needs --watch");
 }
 END_TEST

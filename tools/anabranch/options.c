@@ -39,6 +39,7 @@ static const option_text entries[] = {
     {"json", NULL, OPTION_JSON, "print JSON instead"},
     {"help", NULL, 0, "this text"},
 };
+#define BYTES_MAX 524288u
 #define ENTRY_COUNT (sizeof entries / sizeof entries[0])
 
 bool option_describe(size_t index, option_text *text)
@@ -175,12 +176,16 @@ static int take_number(options *o, const char *name, const char *value, uint64_t
 {
     char option[24];
     snprintf(option, sizeof option, "--%s", name);
-    if (!read_number(value, number)) {
-        return usage(o, option, "needs a whole number");
+    /* 0 stands for "not given" elsewhere: it would mean all. */
+    uint64_t least = number == &o->from || number == &o->bytes ? 0 : 1;
+    bool good = read_number(value, number) && *number >= least;
+    if (number == &o->bytes) {
+        return good && *number <= BYTES_MAX ? EXIT_FINE
+                                            : usage(o, option, "needs a whole number, 0 to 524288");
     }
-    /* 0 stands for "not given" below: it would mean all. */
-    bool may_be_0 = number == &o->from || number == &o->bytes || number == &o->every_ms;
-    return *number > 0 || may_be_0 ? EXIT_FINE : usage(o, option, "needs a whole number of at least 1");
+    return good         ? EXIT_FINE
+           : least == 0 ? usage(o, option, "needs a whole number of at least 0")
+                        : usage(o, option, "needs a whole number of at least 1");
 }
 
 static int take(options *o, const char *name, const char *value)
@@ -262,9 +267,6 @@ static int take_files(options *o, unsigned allowed, int argc, char **argv)
             return usage(o, argv[i], "too many files (at most 64)");
         }
         o->files[o->file_count++] = argv[i];
-    }
-    if (o->bytes > 524288) {
-        return usage(o, "--bytes", "at most 524288");
     }
     if (o->count > 0 && o->watch_ms == 0) {
         return usage(o, "--count", "needs --watch");
