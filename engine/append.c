@@ -108,6 +108,12 @@ static uint64_t pack(ab_group *group, const ab_bytes *payloads, size_t count)
     return before;
 }
 
+bool ab_append_offers(ab_write_level level, size_t peers)
+{
+    return level == AB_WRITE_MEMORY || level == AB_WRITE_LOCAL ||
+           (peers == 0 && (level == AB_WRITE_QUORUM || level == AB_WRITE_ALL));
+}
+
 static ab_write_level level_of(const ab_group *group, const ab_write_options *options)
 {
     ab_write_level level = options->level;
@@ -175,7 +181,7 @@ static int write_entries(ab_group *group, const ab_bytes *payloads, size_t count
         return AB_EINVAL;
     }
     ticket->level = level_of(group, options);
-    if (ticket->level != AB_WRITE_MEMORY && ticket->level != AB_WRITE_LOCAL) {
+    if (!ab_append_offers(ticket->level, group->peer_count)) {
         return ticket->level > AB_WRITE_ALL ? AB_EINVAL : AB_EUNSUPPORTED;
     }
     size_t packed = 0;

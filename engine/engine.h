@@ -350,6 +350,7 @@ void ab_node_relieve(ab_node *node);
 /* For small pieces without which a group would stand still: waits for memory instead of losing work. Zeroed. */
 void *ab_alloc_patiently(ab_node *node, size_t size);
 const ab_backend *ab_node_backend(ab_node *node, const char *name);
+const ab_backend *ab_backend_built_in(size_t position); /* NULL past the end */
 uint64_t ab_wall_ms(void);
 
 /* group.c */
@@ -376,6 +377,8 @@ int ab_group_receive(ab_group *group, uint32_t peer, ab_incoming *incoming);
 /* append.c */
 /* The oldest blocks, up to `bytes`, but one at least. Unless there are `more`, the group is not dirty any longer. */
 ab_open_block *ab_append_take(ab_group *group, uint64_t bytes, bool *more);
+/* Whether a group with so many other members takes writes at that level. */
+bool ab_append_offers(ab_write_level level, size_t peers);
 void ab_append_logged(ab_group *group, uint64_t bytes, uint64_t entries); /* makes room */
 void ab_append_merge_hlc(ab_group *group, uint64_t hlc);
 void ab_append_wait(ab_group *group,

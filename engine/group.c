@@ -4,6 +4,7 @@
 #include "engine/engine.h"
 #include "engine/recover.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -132,15 +133,15 @@ const char *ab_group_name(const ab_group *group)
     return group->name;
 }
 
-static int check_members(const ab_node *node, const ab_group_config *config, ab_message *message)
+static int check_members(const ab_node_config *node, const ab_group_config *config, ab_message *message)
 {
     bool self = config->member_count == 0;
     for (size_t i = 0; i < config->member_count; i++) {
         uint32_t member = config->members[i];
-        bool known = member == node->config.node_id;
+        bool known = member == node->node_id;
         self = self || known;
-        for (size_t k = 0; k < node->config.peer_count && !known; k++) {
-            known = node->config.peers[k].node_id == member;
+        for (size_t k = 0; k < node->peer_count && !known; k++) {
+            known = node->peers[k].node_id == member;
         }
         if (!known) {
             ab_message_set(message, "group %s: member %u is neither this node nor among its peers",
@@ -150,10 +151,60 @@ static int check_members(const ab_node *node, const ab_group_config *config, ab_
     }
     if (!self) {
         ab_message_set(message, "group %s: this node (%u) is not among its members", config->name,
-                       node->config.node_id);
+                       node->node_id);
         return AB_ECONFIG;
     }
     return AB_OK;
+}
+
+static int check_backend(const ab_group_config *config, ab_message *message)
+{
+    char names[128] = "";
+    size_t used = 0;
+    for (size_t i = 0; ab_backend_built_in(i) != NULL; i++) {
+        const char *name = ab_backend_built_in(i)->name;
+        if (strcmp(name, config->backend) == 0) {
+            return AB_OK;
+        }
+        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i > 0 ? ", " : "", name);
+    }
+    ab_message_set(message, "group %s: no backend is called %s (%s)", config->name, config->backend, names);
+    return AB_ECONFIG;
+}
+
+/* The narrower one. */
+static ab_write_level level_of(const ab_node_config *node, const ab_group_config *config)
+{
+    ab_write_level level = config->write_level != AB_WRITE_DEFAULT ? config->write_level : node->write_level;
+    return level != AB_WRITE_DEFAULT ? level : AB_WRITE_LOCAL;
+}
+
+static int check_level(const ab_node_config *node, const ab_group_config *config, ab_message *message)
+{
+    char names[64] = "";
+    size_t used = 0, peers = config->member_count > 0 ? config->member_count - 1 : 0;
+    ab_write_level level = level_of(node, config);
+    if (ab_append_offers(level, peers)) {
+        return AB_OK;
+    }
+    for (int i = AB_WRITE_DEFAULT; i <= AB_WRITE_ALL; i++) {
+        if (ab_append_offers((ab_write_level)i, peers)) {
+            used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", used > 0 ? ", " : "",
+                                     ab_write_level_name((ab_write_level)i));
+        }
+    }
+    ab_message_set(message, "group %s: write_level %s is not in this version (%s)", config->name,
+                   ab_write_level_name(level), names);
+    return AB_ECONFIG;
+}
+
+int ab_group_config_fits(const ab_group_config *config, const ab_node_config *node, ab_message *message)
+{
+    int code = ab_group_config_check(config, message);
+    code = code == AB_OK ? ab_node_config_check(node, message) : code;
+    code = code == AB_OK ? check_members(node, config, message) : code;
+    code = code == AB_OK ? check_backend(config, message) : code;
+    return code == AB_OK ? check_level(node, config, message) : code;
 }
 
 static ab_group *new_group(ab_node *node, const ab_group_config *config, const ab_statemachine *sm, void *ctx)
@@ -173,9 +224,11 @@ static ab_group *new_group(ab_node *node, const ab_group_config *config, const a
     group->sm = sm;
     group->sm_ctx = ctx;
     group->apply_order = config->apply_order;
-    group->write_level =
-        config->write_level != AB_WRITE_DEFAULT ? config->write_level : node->config.write_level;
+    group->write_level = level_of(&node->config, config);
     group->read_level = config->read_level != AB_READ_DEFAULT ? config->read_level : node->config.read_level;
+    if (group->read_level == AB_READ_DEFAULT) {
+        group->read_level = AB_READ_WEAK;
+    }
     for (size_t i = 0; i < config->member_count; i++) {
         if (config->members[i] != node->config.node_id) {
             group->peers[group->peer_count++].node = config->members[i];
@@ -237,7 +290,7 @@ int ab_group_open(ab_node *node, const ab_group_config *config, const ab_statema
     *group_out = NULL;
     int code = ab_group_config_check(config, message);
     if (code == AB_OK) {
-        code = check_members(node, config, message);
+        code = check_members(&node->config, config, message);
     }
     if (code == AB_OK && sm->version != AB_STATEMACHINE_VERSION) {
         ab_message_set(message, "group %s: state machine of version %u, this library takes %u", config->name,

@@ -301,6 +301,12 @@ static ab_node *new_node(const ab_node_config *config)
     return node;
 }
 
+const ab_backend *ab_backend_built_in(size_t position)
+{
+    static const ab_backend *const all[] = {&ab_backend_standalone, &ab_backend_multimaster};
+    return position < sizeof all / sizeof *all ? all[position] : NULL;
+}
+
 int ab_node_open(const ab_node_config *config, ab_node **node_out, ab_message *message)
 {
     if (config == NULL || node_out == NULL) {
@@ -317,11 +323,8 @@ int ab_node_open(const ab_node_config *config, ab_node **node_out, ab_message *m
         return AB_ENOMEM;
     }
     code = open_log(node, message);
-    if (code == AB_OK) {
-        code = ab_node_register_backend(node, &ab_backend_standalone);
-    }
-    if (code == AB_OK) {
-        code = ab_node_register_backend(node, &ab_backend_multimaster);
+    for (size_t i = 0; code == AB_OK && ab_backend_built_in(i) != NULL; i++) {
+        code = ab_node_register_backend(node, ab_backend_built_in(i));
     }
     if (code == AB_OK) {
         code = start_threads(node, message);

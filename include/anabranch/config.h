@@ -122,6 +122,13 @@ AB_API void ab_group_config_init(ab_group_config *config);
 AB_API int ab_node_config_check(const ab_node_config *config, ab_message *message);
 AB_API int ab_group_config_check(const ab_group_config *config, ab_message *message);
 
+/** Checks a group against the configuration of the node that is to open it, without opening anything: its members are this
+ * node and peers of it, its backend is one that comes with the library, and its write level (where it says
+ * AB_WRITE_DEFAULT, the node's) is one that this version offers to it. ab_group_open() takes registered backends, too, and
+ * leaves the level to each write. @return AB_OK or AB_ECONFIG with the reason in `message` (may be NULL) */
+AB_API int ab_group_config_fits(const ab_group_config *config, const ab_node_config *node,
+                                ab_message *message);
+
 /** A loaded configuration file; owns everything its structs point to. */
 typedef struct ab_config ab_config;
 

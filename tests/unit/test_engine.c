@@ -347,6 +347,77 @@ START_TEST(latency_is_counted)
 }
 END_TEST
 
+static void default_levels(ab_node_config *config)
+{
+    config->write_level = AB_WRITE_DEFAULT;
+    config->read_level = AB_READ_DEFAULT;
+}
+
+/* A file may say `default` for the node, too, where nothing is left to follow. */
+START_TEST(a_node_of_default_levels_takes_writes_and_reads)
+{
+    ck_assert_int_eq(test_cluster_close(&cluster, 0), AB_OK);
+    cluster.tune = default_levels;
+    cluster.backend = "multimaster"; /* which looks at the level of a read */
+    ck_assert_int_eq(test_cluster_open(&cluster, 0), AB_OK);
+    ck_assert_int_eq(test_write_range(cluster.nodes[0].group, "w", 0, 1), AB_OK);
+    ck_assert_int_eq(ab_read_wait(cluster.nodes[0].group, NULL), AB_OK);
+}
+END_TEST
+
+/* What the daemon says of a file without opening anything. */
+START_TEST(a_group_is_checked_for_its_node)
+{
+    static const uint32_t both[] = {1, 2}, others[] = {2}, three[] = {1, 2, 3};
+    static const struct {
+        const char *backend;
+        const uint32_t *members;
+        size_t count;
+        ab_write_level node_level, level;
+        const char *says; /* NULL: it fits */
+    } cases[] = {
+        {"multimaster", both, 2, AB_WRITE_LOCAL, AB_WRITE_DEFAULT, NULL},
+        {"multimaster", both, 2, AB_WRITE_DEFAULT, AB_WRITE_DEFAULT, NULL},
+        {"standalone", NULL, 0, AB_WRITE_QUORUM, AB_WRITE_DEFAULT, NULL},
+        {"multimaster", both, 1, AB_WRITE_LOCAL, AB_WRITE_ALL, NULL},
+        {"multimaster", both, 2, AB_WRITE_ALL, AB_WRITE_MEMORY, NULL},
+        {"raft", both, 2, AB_WRITE_LOCAL, AB_WRITE_DEFAULT, "called raft (standalone, multimaster)"},
+        {"multimaster", others, 1, AB_WRITE_LOCAL, AB_WRITE_DEFAULT, "this node (1) is not among"},
+        {"multimaster", three, 3, AB_WRITE_LOCAL, AB_WRITE_DEFAULT, "member 3 is neither"},
+        {"multimaster", both, 2, AB_WRITE_ALL, AB_WRITE_DEFAULT,
+         "write_level all is not in this version (memory, local)"},
+        {"multimaster", both, 2, AB_WRITE_LOCAL, AB_WRITE_QUORUM, "write_level quorum is not"},
+        {"", both, 2, AB_WRITE_LOCAL, AB_WRITE_DEFAULT, "backend: is missing or empty"},
+    };
+    static const ab_peer_config peer = {.node_id = 2};
+    ab_node_config node;
+    ab_node_config_init(&node);
+    node.cluster = "c";
+    node.node_id = 1;
+    node.data_dir = "/nonexistent";
+    node.peers = &peer;
+    node.peer_count = 1;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        ab_message message = {""};
+        ab_group_config config;
+        ab_group_config_init(&config);
+        config.id = 1;
+        config.name = "g";
+        config.backend = cases[i].backend;
+        config.members = cases[i].members;
+        config.member_count = cases[i].count;
+        config.write_level = cases[i].level;
+        node.write_level = cases[i].node_level;
+        int code = ab_group_config_fits(&config, &node, &message);
+        ck_assert_msg(code == (cases[i].says != NULL ? AB_ECONFIG : AB_OK), "%zu: %d %s", i, code,
+                      message.text);
+        ck_assert_msg(cases[i].says == NULL || strstr(message.text, cases[i].says) != NULL, "%zu: %s", i,
+                      message.text);
+        ck_assert_int_eq(ab_group_config_fits(&config, &node, NULL), code);
+    }
+}
+END_TEST
+
 int main(void)
 {
     TCase *tcase = tcase_create("standalone");
@@ -356,6 +427,8 @@ int main(void)
     tcase_add_test(tcase, every_asynchronous_write_completes_once);
     tcase_add_test(tcase, results_say_where_it_went);
     tcase_add_test(tcase, bad_calls_are_refused);
+    tcase_add_test(tcase, a_node_of_default_levels_takes_writes_and_reads);
+    tcase_add_test(tcase, a_group_is_checked_for_its_node);
     tcase_add_test(tcase, refused_entry_is_quarantined_and_the_rest_goes_on);
     tcase_add_test(tcase, last_entry_refused_moves_the_frontier);
     tcase_add_test(tcase, apply_that_asks_for_time_gets_it);

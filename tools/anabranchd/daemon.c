@@ -93,25 +93,16 @@ static ab_write_level level_of(const ab_daemon *daemon, const ab_group_config *g
 /* What is well-formed, and would make the group fail to open or refuse every write. */
 static int check_group(const ab_daemon *daemon, const ab_group_config *group, ab_message *message)
 {
-    int code = ab_group_config_check(group, message);
+    ab_message why = {""};
+    ab_group_config written = *group;
+    written.write_level = level_of(daemon, group);
+    int code = ab_group_config_fits(&written, &daemon->node_config, &why);
     if (code != AB_OK) {
-        return code;
+        bool level = ab_group_config_fits(group, &daemon->node_config, NULL) == AB_OK;
+        snprintf(message->text, sizeof message->text, "%.200s: %.400s%s", daemon->path, why.text,
+                 level ? ": application.write_level" : "");
     }
-    if (strcmp(group->backend, "multimaster") != 0 && strcmp(group->backend, "standalone") != 0) {
-        snprintf(message->text, sizeof message->text,
-                 "%.200s: group %.100s: no backend is called %.60s: multimaster and standalone are there",
-                 daemon->path, group->name, group->backend);
-        return AB_ECONFIG;
-    }
-    ab_write_level level = level_of(daemon, group);
-    if (group->member_count > 1 && (level == AB_WRITE_QUORUM || level == AB_WRITE_ALL)) {
-        snprintf(message->text, sizeof message->text,
-                 "%.200s: group %.100s: write_level %s is not in this version: memory and local are "
-                 "(application.write_level, that of the group, node.write_level)",
-                 daemon->path, group->name, ab_write_level_name(level));
-        return AB_ECONFIG;
-    }
-    return AB_OK;
+    return code;
 }
 
 int ab_daemon_configure(ab_daemon *daemon, const char *path, ab_message *message)
