@@ -8,11 +8,11 @@
 #include "replication/multimaster/mm.h"
 
 /* Without its origin's history a stream does not go on here. */
-static void set_ignored(ab_mm *mm, ab_mm_stream *stream)
+void ab_mm_set_ignored(ab_mm *mm, ab_mm_stream *stream)
 {
     const ab_mm_peer *origin = ab_mm_peer_of(mm, stream->o.stream.node);
     uint64_t counts = origin != NULL ? ab_mm_bit(origin) : stream->own ? UINT64_MAX : 0;
-    stream->o.ignored = (stream->diverged & counts) != 0;
+    stream->o.ignored = stream->apart || (stream->diverged & counts) != 0;
 }
 
 void ab_mm_diverge(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream, uint64_t index, bool tell)
@@ -25,14 +25,14 @@ void ab_mm_diverge(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream, uint64_t i
     stream->diverged_report |= bit;
     stream->diverged_tell |= tell ? bit : 0;
     stream->diverged_at = index;
-    set_ignored(mm, stream);
+    ab_mm_set_ignored(mm, stream);
 }
 
 void ab_mm_reconcile(ab_mm *mm, const ab_mm_peer *peer, ab_mm_stream *stream)
 {
     stream->diverged &= ~ab_mm_bit(peer);
     stream->diverged_tell &= ~ab_mm_bit(peer);
-    set_ignored(mm, stream);
+    ab_mm_set_ignored(mm, stream);
 }
 
 /* A new link: look at the histories again, the peer may have been mended. */
@@ -47,7 +47,7 @@ void ab_mm_forgive(ab_mm *mm, ab_mm_peer *peer)
         if (stream->quest != NULL) {
             stream->quest->fork_failed &= ~bit;
         }
-        set_ignored(mm, stream);
+        ab_mm_set_ignored(mm, stream);
     }
 }
 

@@ -235,9 +235,25 @@ static int tell_operator(ab_mm *mm, ab_fold *ours, const ab_fold *theirs, compar
     return code;
 }
 
+/* The others folded the origin's streams up to `upto` (0: none) with another history than ours: what ours lack of it nobody
+ * will ever give, so that what depends on it does not wait. */
+static void set_apart(ab_mm *mm, const ab_fold *ours, uint32_t upto)
+{
+    const ab_fold until = {.epoch = upto};
+    for (uint32_t i = 0; i < mm->order.count; i++) {
+        ab_mm_stream *stream = ab_mm_at(mm, i);
+        bool apart = is_between(stream, ours, &until);
+        if (stream->o.stream.node == ours->node && stream->apart != apart) {
+            stream->apart = apart;
+            ab_mm_set_ignored(mm, stream);
+        }
+    }
+}
+
 static int look_at(ab_mm *mm, ab_fold *ours, ab_actions *actions)
 {
     int code = AB_OK;
+    uint32_t apart = 0;
     ours->lacks = false;
     for (uint32_t i = 0; code == AB_OK && i < mm->peer_count; i++) {
         const ab_fold *theirs = ab_folds_find(&mm->peers[i].folds, ours->node);
@@ -250,8 +266,11 @@ static int look_at(ab_mm *mm, ab_fold *ours, ab_actions *actions)
         } else {
             ours->lacks = true;
             code = tell_operator(mm, ours, theirs, found, mm->peers[i].node, actions);
+            bool other = found == OTHER && is_certain(mm, ours);
+            apart = other && theirs->epoch > apart ? theirs->epoch : apart;
         }
     }
+    set_apart(mm, ours, apart);
     return code;
 }
 

@@ -121,6 +121,7 @@ typedef struct ab_mm_stream {
     bool complete; /* a member folded it, and we have all of it */
     bool sure;     /* it is over at its origin: it ends where it ended for good */
     bool gone;     /* its origin cannot give what comes next, it said */
+    bool apart;       /* what the others folded under its name is another history */
 } ab_mm_stream;
 
 /** What is being sent to a peer of one stream. */
@@ -272,6 +273,7 @@ void ab_mm_ask_again(ab_mm *mm, uint64_t now);
 void ab_mm_diverge(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream, uint64_t index, bool tell);
 void ab_mm_reconcile(ab_mm *mm, const ab_mm_peer *peer,
                      ab_mm_stream *stream); /* they do not differ after all */
+void ab_mm_set_ignored(ab_mm *mm, ab_mm_stream *stream);
 void ab_mm_forgive(ab_mm *mm, ab_mm_peer *peer);
 bool ab_mm_same_history(const ab_mm_stream *stream, uint64_t index, uint64_t hash);
 uint64_t ab_mm_known_hash(const ab_mm_stream *stream, uint64_t index); /* 0: only the log knows */

@@ -285,6 +285,19 @@ static void lose_disk(sim_node *n, bool restore)
     replace_disk(n, restore ? n->copy : NULL);
 }
 
+/* The image brings back more of a stream than the others had when they folded it: their history of it ends before. */
+static void tear_folded(sim_node *n)
+{
+    world *w = n->w;
+    for (int sid = 0; sid < w->stream_count; sid++) {
+        for (uint32_t i = 0; i < w->k.nodes; i++) {
+            const disk_stream *s = &w->nodes[i].disk.streams[sid];
+            bool folded = &w->nodes[i] != n && s->forgotten;
+            w->torn[sid] |= folded && disk_last(&n->copy->streams[sid]) > disk_last(s);
+        }
+    }
+}
+
 /* What a virtual machine's snapshot does: log and state machine go back together, and everything looks as it was left. */
 static void roll_back(sim_node *n)
 {
@@ -296,6 +309,7 @@ static void roll_back(sim_node *n)
     w->disk_losses--;
     w->rolled_back = true;
     w->torn[stream_id(w, (ab_stream){n->id, disk_epoch(n->copy)})] = true;
+    tear_folded(n);
     say(w, "-- n%u: its disk is rolled back, unnoticed", n->id);
     kill_now(n, F_CRASH);
     note(w, F_DISK_ROLLED_BACK);

@@ -227,6 +227,57 @@ START_TEST(another_history_is_reported)
 }
 END_TEST
 
+/* A block depends on more than we have of an old stream, of which the others folded `end` entries: they say so, its origin last.
+ * What we report then is `expected`, what is given `applied`. */
+static void wait_for_folded(uint64_t end, int expected, size_t applied)
+{
+    const ab_stream_state theirs[] = {fold_logged(fold_first, end), fold_logged(fold_second, 2)};
+    const ab_mark dep = {fold_first, 6};
+    ab_mm_folded folded = fold_wire(2, theirs, 2);
+    ab_block_info block = fix_info(fold_current, 1, 1);
+    block.deps = &dep;
+    block.dep_count = 1;
+    fold_link(2, NULL, 0, NULL);
+    fold_link(3, NULL, 0, NULL);
+    fix_block(&f, AB_EV_BLOCK, 2, &block);
+    fix_block(&f, AB_EV_LOGGED, 0, &block);
+    fix_mark(&f, AB_EV_DURABLE, fold_current, 1);
+    fold_pass(500);
+    fold_give(3, 0, NULL, 0, &folded);
+    size_t given = fix_count(&f, AB_ACT_APPLY);
+    for (unsigned i = 0; i < 20 && f.backend->deadline(f.core) != AB_NEVER; i++) {
+        fix_timer(&f);
+        given += fix_count(&f, AB_ACT_APPLY);
+    }
+    ck_assert_uint_eq(given, 0); /* its origin may yet have more of it */
+    fold_give(2, 0, NULL, 0, &folded);
+    int code = AB_OK;
+    given = fix_count(&f, AB_ACT_APPLY);
+    for (unsigned i = 0; i < 20 && f.backend->deadline(f.core) != AB_NEVER; i++) {
+        fix_timer(&f);
+        const ab_action *report = fix_action(&f, AB_ACT_REPORT, 0);
+        code = report != NULL ? report->code : code;
+        given += fix_count(&f, AB_ACT_APPLY);
+    }
+    ck_assert_int_eq(code, expected);
+    ck_assert_uint_eq(given, applied);
+    ck_assert_uint_eq(fold_count, 0);
+}
+
+/* Our disk went back to what was lost, and folded as lost, meanwhile: what is missing of it no member will ever give. */
+START_TEST(another_history_holds_up_nothing)
+{
+    wait_for_folded(3, AB_EDIVERGED, 1);
+}
+END_TEST
+
+/* ... but this is in their state machines: a snapshot would bring it. */
+START_TEST(where_the_others_have_more_it_waits)
+{
+    wait_for_folded(6, AB_ETRIMMED, 0);
+}
+END_TEST
+
 START_TEST(our_own_epoch_was_folded)
 {
     /* Another disk, and a clock that went back: what is written under that epoch nobody would take. */
@@ -247,6 +298,8 @@ int main(void)
                                   a_member_that_is_late_follows,
                                   a_lost_disk_needs_a_snapshot,
                                   another_history_is_reported,
+                                  another_history_holds_up_nothing,
+                                  where_the_others_have_more_it_waits,
                                   our_own_epoch_was_folded};
     return fold_run("core_folded", tests, sizeof tests / sizeof tests[0]);
 }
