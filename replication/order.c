@@ -334,7 +334,7 @@ static bool dep_holds(const ab_order *order, ab_mark dep)
         return order->force || ab_folds_hold(&order->folds, dep.stream);
     }
     uint64_t need = dep.index < on->ended ? dep.index : on->ended;
-    if (order->force && need > on->last) {
+    if ((order->force || on->broken) && need > on->last) {
         need = on->last;
     }
     return on->ignored || on->given >= need;

@@ -58,6 +58,7 @@ typedef struct ab_order_stream {
     uint16_t held_capacity;
     bool shut : 1;    /* nothing of it is given for now; in bits: idle groups keep little */
     bool ignored : 1; /* histories differ: what depends on it does not wait */
+    bool broken : 1;  /* what follows its end here is lost: what depends on that does not wait */
     bool stalled : 1; /* what it lacks nobody can give: for ab_order_wants_news() */
 } ab_order_stream;
 

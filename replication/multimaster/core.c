@@ -148,7 +148,8 @@ static void take_about(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream, const 
     } else if (message->kind == AB_MM_EXPECT) {
         ab_mm_take_expect(peer, stream, message->first);
     } else if (message->kind == AB_MM_TRIMMED) {
-        ab_mm_take_trimmed(peer, stream, message->first);
+        ab_mm_take_trimmed(peer, stream, message->first, message->last != 0);
+        ab_mm_settle(mm, now);
     } else if (message->kind == AB_MM_LACK) {
         ab_mm_take_lack(peer, stream, message->first, now);
     } else if (message->last == stream->rewound) {
@@ -512,7 +513,8 @@ static int pump(ab_mm *mm, uint64_t now, ab_actions *actions)
         code = ab_mm_pump_trim(mm, now, actions);
     }
     if (code == AB_OK && mm->order.blocked) {
-        code = ab_order_pump(&mm->order, now, actions); /* it may have found that what they wait for never comes */
+        code = ab_order_pump(&mm->order, now,
+                             actions); /* it may have found that what they wait for never comes */
     }
     return code == AB_OK ? ab_reads_pump(&mm->reads, &mm->order, now, actions) : code;
 }

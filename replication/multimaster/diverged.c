@@ -43,7 +43,9 @@ void ab_mm_forgive(ab_mm *mm, ab_mm_peer *peer)
         ab_mm_stream *stream = ab_mm_at(mm, i);
         stream->diverged &= ~bit;
         stream->diverged_tell &= ~bit;
-        stream->gone = stream->gone && stream->o.stream.node != peer->node;
+        if (stream->o.stream.node == peer->node) {
+            stream->gone = stream->o.broken = false;
+        }
         if (stream->quest != NULL) {
             stream->quest->fork_failed &= ~bit;
         }

@@ -101,6 +101,7 @@ static uint64_t end_of(const ab_mm *mm, const ab_mm_stream *stream)
     if (stream->complete) {
         return stream->accepted;
     }
+    uint64_t cannot = ab_mm_behind_lost(stream);
     uint64_t end = stream->accepted; /* what is fetched back counts from when it is on its way into the log */
     for (uint32_t i = 0; i < mm->peer_count; i++) {
         const ab_mm_peer *peer = &mm->peers[i];
@@ -111,8 +112,8 @@ static uint64_t end_of(const ab_mm *mm, const ab_mm_stream *stream)
             return AB_NEVER; /* not heard; or it knew the end, and whether we have all is looked at elsewhere */
         }
         has = pending > has ? pending : has;
-        if ((stream->diverged & ab_mm_bit(peer)) != 0) {
-            continue; /* of another history, which nobody gets from us */
+        if (((stream->diverged | cannot) & ab_mm_bit(peer)) != 0) {
+            continue; /* of another history, or behind what is lost: nobody gets it from us */
         }
         end = has > end ? has : end;
     }

@@ -73,7 +73,7 @@ static void take_streams(ab_mm *mm, ab_mm_peer *peer, const ab_mm_folded *folded
             stream->behind &= ~bit; /* whatever it had, it was what all had */
             stream->unproven &= ~bit;
             ab_mm_confirmed(mm, peer, stream, stream->o.last, false, now);
-            ab_mm_take_trimmed(peer, stream, UINT64_MAX - 1);
+            ab_mm_take_trimmed(peer, stream, UINT64_MAX - 1, false);
         }
     }
 }

@@ -28,6 +28,25 @@ bool ab_mm_has_lost(const ab_mm_stream *stream)
     return want != NULL;
 }
 
+bool ab_mm_is_lost(const ab_mm_stream *stream, uint64_t index)
+{
+    const ab_mm_want *want = stream->wants;
+    while (want != NULL && !(want->lost && index >= want->first && index <= want->last)) {
+        want = want->next;
+    }
+    return want != NULL;
+}
+
+/* Peers (bits) that cannot give the tail of our stream, because what comes first of it is lost. */
+uint64_t ab_mm_behind_lost(const ab_mm_stream *stream)
+{
+    const ab_mm_want *want = stream->wants;
+    while (want != NULL && want->repair) {
+        want = want->next;
+    }
+    return want != NULL ? want->lacked : 0;
+}
+
 void ab_mm_take_lack(const ab_mm_peer *peer, ab_mm_stream *stream, uint64_t first, uint64_t now)
 {
     for (ab_mm_want *want = stream->wants; want != NULL; want = want->next) {
@@ -89,6 +108,12 @@ static int declare(ab_mm *mm, ab_mm_stream *stream, ab_mm_want *want, ab_actions
     int code =
         ab_mm_report(AB_LOG_ERROR, AB_ECORRUPT, (ab_mark){stream->o.stream, want->first}, 0, text, actions);
     want->lost = code == AB_OK;
+    for (uint32_t i = 0; want->lost && i < mm->peer_count; i++) {
+        ab_mm_sync *sync = ab_mm_sync_of(&mm->peers[i], stream);
+        if (sync != NULL && sync->next >= want->first && sync->next <= want->last) {
+            sync->told = false; /* so far it heard that it is trimmed */
+        }
+    }
     for (uint32_t i = 0; want->lost && stream == mm->current && i < mm->peer_count; i++) {
         mm->new_epoch |=
             ab_mm_never_had(mm, &mm->peers[i], stream, want); /* what follows would never reach that peer */
@@ -96,9 +121,24 @@ static int declare(ab_mm *mm, ab_mm_stream *stream, ab_mm_want *want, ab_actions
     return code;
 }
 
+/* Our log ends before what is lost, and a chain has no holes. */
+static int tell_broken(ab_mm_stream *stream, ab_actions *actions)
+{
+    static const char text[] =
+        "entries that are missing here no member has any more, and what follows them cannot be "
+        "taken: what depends on them goes on without, this member needs a snapshot";
+    if (!stream->o.broken || stream->broken_told) {
+        return AB_OK;
+    }
+    int code = ab_mm_report(AB_LOG_ERROR, AB_ETRIMMED, (ab_mark){stream->o.stream, stream->o.last}, 0, text,
+                            actions);
+    stream->broken_told = code == AB_OK;
+    return code;
+}
+
 int ab_mm_pump_lost(ab_mm *mm, ab_mm_stream *stream, uint64_t now, ab_actions *actions)
 {
-    int code = AB_OK;
+    int code = tell_broken(stream, actions);
     for (ab_mm_want *want = stream->wants; want != NULL && code == AB_OK; want = want->next) {
         if (!want->repair || want->putting) {
             continue;

@@ -14,10 +14,12 @@
 #include <anabranch/types.h>
 
 typedef enum ab_mm_kind {
-    AB_MM_HAVE = 1,    /* up to where the sender has streams */
-    AB_MM_EXPECT = 2,  /* a block came too early: send from `first` on */
-    AB_MM_FETCH = 3,   /* send `first` ... `last` of a stream, whoever wrote it */
-    AB_MM_TRIMMED = 4, /* the answer where that is trimmed: `first` is the last index that is gone */
+    AB_MM_HAVE = 1,   /* up to where the sender has streams */
+    AB_MM_EXPECT = 2, /* a block came too early: send from `first` on */
+    AB_MM_FETCH = 3,  /* send `first` ... `last` of a stream, whoever wrote it */
+    AB_MM_TRIMMED =
+        4, /* the answer where that is trimmed: `first` is the last index that is gone; `last` is the same
+                          where it is lost: no member has it any more, trimmed or not. Else 0 */
     AB_MM_DIVERGED =
         5, /* my history of the stream differs from yours at `first`, where mine has `hash`; `last` is
                            which history it is (as `rewound` of a HAVE) */

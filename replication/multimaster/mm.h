@@ -117,10 +117,11 @@ typedef struct ab_mm_stream {
     bool frozen; /* nothing more of it is taken: its end is about to go */
     bool own;
     bool accepted_known;
-    bool finished; /* it is over here */
-    bool complete; /* a member folded it, and we have all of it */
-    bool sure;     /* it is over at its origin: it ends where it ended for good */
-    bool gone;     /* its origin cannot give what comes next, it said */
+    bool finished;    /* it is over here */
+    bool complete;    /* a member folded it, and we have all of it */
+    bool sure;        /* it is over at its origin: it ends where it ended for good */
+    bool gone;        /* its origin cannot give what comes next, it said */
+    bool broken_told; /* the operator, that what follows is lost */
     bool apart;       /* what the others folded under its name is another history */
 } ab_mm_stream;
 
@@ -350,7 +351,7 @@ int ab_mm_repair_with(ab_mm *mm, ab_mm_peer *peer, ab_mm_stream *stream, const a
 void ab_mm_learn(ab_mm_stream *stream, const ab_block_info *block);
 void ab_mm_probe(ab_mm_stream *stream, uint64_t index);
 void ab_mm_probed(ab_mm_stream *stream, const ab_event *event);
-void ab_mm_take_trimmed(const ab_mm_peer *peer, ab_mm_stream *stream, uint64_t base);
+void ab_mm_take_trimmed(const ab_mm_peer *peer, ab_mm_stream *stream, uint64_t base, bool lost);
 void ab_mm_want_progress(ab_mm *mm, ab_mm_stream *stream, uint64_t now);
 void ab_mm_wants_wake(ab_mm *mm, const ab_mm_peer *peer, bool new_link, bool full, uint64_t now);
 int ab_mm_pump_wants(ab_mm *mm, uint64_t now, ab_actions *actions);
@@ -366,6 +367,8 @@ void ab_mm_take_lack(const ab_mm_peer *peer, ab_mm_stream *stream, uint64_t firs
 int ab_mm_pump_lost(ab_mm *mm, ab_mm_stream *stream, uint64_t now, ab_actions *actions);
 bool ab_mm_next_is_lost(const ab_mm_stream *stream, const ab_mm_want *want);
 bool ab_mm_has_lost(const ab_mm_stream *stream);
+uint64_t ab_mm_behind_lost(const ab_mm_stream *stream);
+bool ab_mm_is_lost(const ab_mm_stream *stream, uint64_t index);
 bool ab_mm_never_had(const ab_mm *mm, const ab_mm_peer *peer, const ab_mm_stream *stream,
                      const ab_mm_want *want);
 

@@ -49,7 +49,7 @@ static int log_it(ab_mm_peer *peer, ab_mm_stream *stream, const ab_event *event,
     stream->accepted = block->last;
     stream->accepted_hash = block->hash;
     stream->accepted_known = true;
-    stream->gone = false;
+    stream->gone = stream->o.broken = stream->broken_told = false;
     stream->owed |= ab_mm_bit(peer);
     return AB_OK;
 }

@@ -246,16 +246,23 @@ void ab_mm_probed(ab_mm_stream *stream, const ab_event *event)
     stream->probe = stream->probe_again = 0;
 }
 
-/* The peer has the stream only beyond `base`. That may answer a question from before we had what we have now. */
-void ab_mm_take_trimmed(const ab_mm_peer *peer, ab_mm_stream *stream, uint64_t base)
+/* The peer has the stream only beyond `base`; if `lost`, then so has everybody. That may answer a question from before we had what
+ * we have now. */
+void ab_mm_take_trimmed(const ab_mm_peer *peer, ab_mm_stream *stream, uint64_t base, bool lost)
 {
     uint64_t bit = ab_mm_bit(peer);
-    stream->gone |= peer->node == stream->o.stream.node && base > stream->accepted;
+    if (peer->node == stream->o.stream.node && base > stream->accepted) {
+        stream->gone = true;
+        stream->o.broken = lost;
+    }
     for (ab_mm_want *want = stream->wants; want != NULL; want = want->next) {
         bool gone = want->repair ? base >= want->last : base > stream->accepted;
         if (gone && (want->trimmed & bit) == 0) {
             want->trimmed |= bit; /* what all had: who had not, or could not read it, may have it since */
             want->said = want->lacked = 0;
+        }
+        if (gone && lost && !want->repair) {
+            want->lacked |= bit;
         }
     }
 }

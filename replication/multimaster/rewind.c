@@ -94,7 +94,7 @@ static void forget_peers(ab_mm *mm, ab_mm_stream *stream)
         ab_mm_confirmed(mm, peer, stream, 0, true, 0);
         peer->owe_full = peer->ask = peer->up; /* they count anew */
     }
-    stream->o.ignored = stream->gone = stream->apart = false;
+    stream->o.ignored = stream->o.broken = stream->gone = stream->apart = false;
 }
 
 /* The state machine's part: what it had of the stream it has of the copy. */

@@ -358,8 +358,10 @@ static int send_trimmed(ab_mm_peer *peer, ab_mm_sync *sync, ab_actions *actions)
 {
     uint64_t lost = sync->code == AB_ETRIMMED ? ab_mm_hopeless(sync->stream, sync->next) : 0;
     uint64_t base = sync->stream->o.base > 0 ? sync->stream->o.base : sync->next;
-    ab_mm_message message = {
-        .kind = AB_MM_TRIMMED, .stream = sync->stream->o.stream, .first = lost > 0 ? lost : base};
+    ab_mm_message message = {.kind = AB_MM_TRIMMED,
+                             .stream = sync->stream->o.stream,
+                             .first = lost > 0 ? lost : base,
+                             .last = lost > 0 && ab_mm_is_lost(sync->stream, sync->next) ? lost : 0};
     return ab_mm_send_message(&message, peer->node, actions);
 }
 

@@ -8,6 +8,7 @@ ab_test(NAME test_core_retry SOURCES test_core_retry.c core_fixture.c LIBS ${cor
 ab_test(NAME test_core_rewind SOURCES test_core_rewind.c rewind_fixture.c core_fixture.c LIBS ${core_libs} LABELS unit)
 ab_test(NAME test_core_rewind_member SOURCES test_core_rewind_member.c rewind_fixture.c core_fixture.c LIBS ${core_libs} LABELS unit)
 ab_test(NAME test_core_damage SOURCES test_core_damage.c member_fixture.c core_fixture.c LIBS ${core_libs} LABELS unit)
+ab_test(NAME test_core_lost SOURCES test_core_lost.c member_fixture.c core_fixture.c LIBS ${core_libs} LABELS unit)
 ab_test(NAME test_core_standalone SOURCES test_core_standalone.c core_fixture.c LIBS ${core_libs} LABELS unit)
 ab_test(NAME test_core_alloc SOURCES test_core_alloc.c core_fixture.c LIBS ${core_libs} LABELS unit ALLOC)
 ab_test(NAME test_core_folded SOURCES test_core_folded.c fold_fixture.c core_fixture.c LIBS ${core_libs} LABELS unit)

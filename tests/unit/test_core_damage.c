@@ -469,6 +469,7 @@ START_TEST(who_asks_hears_again_what_is_trimmed)
     fix_sent(&f, 2, streams[0].stream, 0, 0, AB_ETRIMMED);
     ck_assert(fix_said(&f, 2, AB_MM_TRIMMED, 0, &message));
     ck_assert_uint_eq(message.first, 5);
+    ck_assert_uint_eq(message.last, 0);
     ck_assert(needs_snapshot());
     fix_have(&f, 2, AB_MM_FULL | AB_MM_ASK, NULL, 0);
     ck_assert(fix_said(&f, 2, AB_MM_TRIMMED, 0, &message));
@@ -525,6 +526,7 @@ START_TEST(writes_leave_a_stream_that_not_all_can_follow)
     fix_sent(&f, 2, member_own, 1, 0, AB_ECORRUPT);
     ck_assert(fix_said(&f, 2, AB_MM_TRIMMED, 0, &message));
     ck_assert_uint_eq(message.first, 2);
+    ck_assert_uint_eq(message.last, 2);                                       /* not trimmed: lost */
     fix_step(&f, &(ab_event){.type = AB_EV_LOADED, .mark = {member_own, 2}}); /* it cannot be read */
     has = member_have(member_own, 3);
     fix_sent(&f, 3, member_own, 3, 1, AB_OK);
