@@ -193,8 +193,8 @@ static int check_level(const ab_node_config *node, const ab_group_config *config
                                      ab_write_level_name((ab_write_level)i));
         }
     }
-    ab_message_set(message, "group %s: write_level %s is not in this version (%s)", config->name,
-                   ab_write_level_name(level), names);
+    ab_message_set(message, "group %s: %swrite_level %s is not in this version (%s)", config->name,
+                   config->write_level == AB_WRITE_DEFAULT ? "node." : "", ab_write_level_name(level), names);
     return AB_ECONFIG;
 }
 

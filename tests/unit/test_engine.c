@@ -385,8 +385,8 @@ START_TEST(a_group_is_checked_for_its_node)
         {"multimaster", others, 1, AB_WRITE_LOCAL, AB_WRITE_DEFAULT, "this node (1) is not among"},
         {"multimaster", three, 3, AB_WRITE_LOCAL, AB_WRITE_DEFAULT, "member 3 is neither"},
         {"multimaster", both, 2, AB_WRITE_ALL, AB_WRITE_DEFAULT,
-         "write_level all is not in this version (memory, local)"},
-        {"multimaster", both, 2, AB_WRITE_LOCAL, AB_WRITE_QUORUM, "write_level quorum is not"},
+         "g: node.write_level all is not in this version (memory, local)"},
+        {"multimaster", both, 2, AB_WRITE_LOCAL, AB_WRITE_QUORUM, "g: write_level quorum is not"},
         {"", both, 2, AB_WRITE_LOCAL, AB_WRITE_DEFAULT, "backend: is missing or empty"},
     };
     static const ab_peer_config peer = {.node_id = 2};

@@ -81,24 +81,19 @@ static int make_groups(ab_daemon *daemon)
     return AB_OK;
 }
 
-/* The narrower one. */
-static ab_write_level level_of(const ab_daemon *daemon, const ab_group_config *group)
-{
-    if (daemon->settings->write_level != AB_WRITE_DEFAULT) {
-        return daemon->settings->write_level;
-    }
-    return group->write_level != AB_WRITE_DEFAULT ? group->write_level : daemon->node_config.write_level;
-}
-
 /* What is well-formed, and would make the group fail to open or refuse every write. */
 static int check_group(const ab_daemon *daemon, const ab_group_config *group, ab_message *message)
 {
     ab_message why = {""};
     ab_group_config written = *group;
-    written.write_level = level_of(daemon, group);
+    bool given = daemon->settings->write_level != AB_WRITE_DEFAULT;
+    if (given) {
+        written.write_level = daemon->settings->write_level;
+    }
     int code = ab_group_config_fits(&written, &daemon->node_config, &why);
     if (code != AB_OK) {
-        bool level = ab_group_config_fits(group, &daemon->node_config, NULL) == AB_OK;
+        written.write_level = AB_WRITE_LOCAL;
+        bool level = given && ab_group_config_fits(&written, &daemon->node_config, NULL) == AB_OK;
         snprintf(message->text, sizeof message->text, "%.200s: %.400s%s", daemon->path, why.text,
                  level ? ": application.write_level" : "");
     }
