@@ -91,8 +91,7 @@ void ab_group_retire(ab_group *group)
         uint32_t peer = group->peers[i].node;
         int code =
             ab_transport_send_message(group->node->transport, peer, group->id, (ab_bytes){&message, 1});
-        told(group, peer,
-             code); /* else the peer would go on sending, and count on a member that does not answer */
+        told(group, peer, code); /* else it would go on sending, and count on who does not answer */
     }
     pthread_mutex_unlock(&group->core_lock);
 }

@@ -512,9 +512,8 @@ static int pump(ab_mm *mm, uint64_t now, ab_actions *actions)
     if (code == AB_OK) {
         code = ab_mm_pump_trim(mm, now, actions);
     }
-    if (code == AB_OK && mm->order.blocked) {
-        code = ab_order_pump(&mm->order, now,
-                             actions); /* it may have found that what they wait for never comes */
+    if (code == AB_OK && mm->order.blocked) { /* what they wait for may have turned out never to come */
+        code = ab_order_pump(&mm->order, now, actions);
     }
     return code == AB_OK ? ab_reads_pump(&mm->reads, &mm->order, now, actions) : code;
 }

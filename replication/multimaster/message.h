@@ -14,19 +14,24 @@
 #include <anabranch/types.h>
 
 typedef enum ab_mm_kind {
-    AB_MM_HAVE = 1,   /* up to where the sender has streams */
-    AB_MM_EXPECT = 2, /* a block came too early: send from `first` on */
-    AB_MM_FETCH = 3,  /* send `first` ... `last` of a stream, whoever wrote it */
-    AB_MM_TRIMMED =
-        4, /* the answer where that is trimmed: `first` is the last index that is gone; `last` is the same
-                          where it is lost: no member has it any more, trimmed or not. Else 0 */
-    AB_MM_DIVERGED =
-        5, /* my history of the stream differs from yours at `first`, where mine has `hash`; `last` is
-                           which history it is (as `rewound` of a HAVE) */
-    AB_MM_HISTORY = 6, /* where do your blocks of the stream end, from `first` on? `last` as above */
-    AB_MM_POINTS =
-        7, /* the answer: ends of consecutive blocks and their hashes; `first`, `last` of the question */
-    AB_MM_LACK = 8 /* the answer to FETCH where the block at `first` is damaged here, too */
+    /* Up to where the sender has streams. */
+    AB_MM_HAVE = 1,
+    /* A block came too early: send from `first` on. */
+    AB_MM_EXPECT = 2,
+    /* Send `first` ... `last` of a stream, whoever wrote it. */
+    AB_MM_FETCH = 3,
+    /* The answer where that is trimmed: `first` is the last index that is gone. `last` is the same where it is lost (no member
+     * has it any more, trimmed or not), else 0. */
+    AB_MM_TRIMMED = 4,
+    /* My history of the stream differs from yours at `first`, where mine has `hash`; `last` is which history it is (as
+     * `rewound` of a HAVE). */
+    AB_MM_DIVERGED = 5,
+    /* Where do your blocks of the stream end, from `first` on? `last` as above. */
+    AB_MM_HISTORY = 6,
+    /* The answer: ends of consecutive blocks and their hashes; `first`, `last` of the question. */
+    AB_MM_POINTS = 7,
+    /* The answer to FETCH where the block at `first` is damaged here, too. */
+    AB_MM_LACK = 8
 } ab_mm_kind;
 
 /** Flags of a HAVE. */
