@@ -35,6 +35,16 @@ int ab_check_bad(check *c, uint64_t page, const char *what)
     return AB_ECORRUPT;
 }
 
+int ab_check_foreign(check *c)
+{
+    ab_wal_say(
+        c->message,
+        "%s: an LMDB file, but not of Anabranch: its root directory %s%s%s, and none of the entries of a "
+        "log; name another directory",
+        c->path, c->strangers > 0 ? "has \"" : "is empty", c->stranger, c->strangers > 0 ? "\"" : "");
+    return AB_ECORRUPT;
+}
+
 int ab_check_read(check *c, void *data, size_t size, uint64_t offset)
 {
     uint8_t *p = data;
@@ -97,6 +107,8 @@ static int use_meta(check *c, const meta_record *meta)
     c->pages = meta->last_page + 1;
     c->txnid = meta->txnid;
     c->has_blocks = c->has_state = c->has_commit = false;
+    c->strangers = 0;
+    c->stranger[0] = '\0';
     int code = ab_check_db(c, &meta->free, DB_INTEGER_KEY);
     return code != AB_OK ? code : ab_check_db(c, &meta->main, 0);
 }
@@ -201,7 +213,7 @@ static int file_check(check *c, uint64_t budget, ab_check_report *report)
         return code != AB_OK || chosen->main.root == NO_PAGE ? code
                                                              : ab_check_bad(c, 0, "is a damaged meta page");
     }
-    code = ab_check_tree(c, TREE_MAIN, &chosen->main);
+    code = chosen->main.root == NO_PAGE ? ab_check_foreign(c) : ab_check_tree(c, TREE_MAIN, &chosen->main);
     if (code != AB_OK) {
         return code;
     }

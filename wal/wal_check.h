@@ -57,6 +57,8 @@ typedef struct check {
     bool has_blocks;
     bool has_state;
     bool has_commit;
+    unsigned strangers;           /* entries of the root directory that a log does not have */
+    char stranger[AB_CHECK_NAME]; /* the first of them */
     uint64_t commit_txnid;
     uint64_t commit_blocks;
     uint64_t commit_state;
@@ -88,6 +90,8 @@ static inline uint64_t host64(const uint8_t *p)
 
 /* Sets the message. @return AB_ECORRUPT */
 int ab_check_bad(check *c, uint64_t page, const char *what);
+/* The same of a file that is whole as LMDB goes, and no log. */
+int ab_check_foreign(check *c);
 /* @return AB_OK, AB_EIO, AB_ECORRUPT (the file ends before) */
 int ab_check_read(check *c, void *data, size_t size, uint64_t offset);
 

@@ -264,6 +264,36 @@ static bool key_is(const node *n, const char *name)
     return n->key_size == strlen(name) && memcmp(n->key, name, n->key_size) == 0;
 }
 
+/* The root directory of a log has three entries. */
+#define MAIN_ENTRIES 3u
+
+/* There are entries that a log does not have: where it has none of its own, either, it never was one. */
+static int strangers_tell(check *c)
+{
+    return c->has_blocks || c->has_state || c->has_commit
+               ? ab_check_bad(c, c->pages, "root directory has an entry that is not of this log")
+               : ab_check_foreign(c);
+}
+
+/* Only what can be printed. */
+static size_t printable(const uint8_t *text, size_t size, char *out, size_t room)
+{
+    size_t used = 0;
+    for (size_t i = 0; i < size && used + 1 < room; i++) {
+        out[used++] = text[i] > ' ' && text[i] < 0x7f && text[i] != '"' ? (char)text[i] : '.';
+    }
+    out[used] = '\0';
+    return used;
+}
+
+static int note_stranger(check *c, const node *n)
+{
+    if (c->strangers++ == 0) {
+        printable(n->key, n->key_size, c->stranger, sizeof(c->stranger));
+    }
+    return c->strangers > MAIN_ENTRIES ? strangers_tell(c) : AB_OK; /* others may have any number */
+}
+
 static int main_node_check(check *c, const node *n)
 {
     if (n->db && n->size == DB_SIZE && key_is(n, "blocks")) {
@@ -282,7 +312,7 @@ static int main_node_check(check *c, const node *n)
         c->has_commit = true;
         return AB_OK;
     }
-    return ab_check_bad(c, c->pages, "root directory has an entry that is not of this log");
+    return note_stranger(c, n);
 }
 
 /* Keeps what the first one is called: its key may be what is damaged, so only what can be printed. */
@@ -294,8 +324,8 @@ static void note_bad_state(check *c, const node *n)
     uint64_t group = n->key_size >= 8 ? ab_get_be64(n->key) : 0;
     int used = snprintf(c->bad_name, sizeof(c->bad_name), "group %llu, \"", (unsigned long long)group);
     size_t at = (size_t)used;
-    for (size_t i = 8; i < n->key_size && at + 2 < sizeof(c->bad_name); i++) {
-        c->bad_name[at++] = n->key[i] > ' ' && n->key[i] < 0x7f && n->key[i] != '"' ? (char)n->key[i] : '.';
+    if (n->key_size > 8) {
+        at += printable(n->key + 8, n->key_size - 8, c->bad_name + at, sizeof(c->bad_name) - at - 1);
     }
     c->bad_name[at] = '"';
     c->bad_name[at + 1] = '\0';
@@ -405,6 +435,9 @@ int ab_check_tree(check *c, tree_kind kind, const db_record *db)
     int code = subtree_check(&w, db->root, 0);
     if (code != AB_OK) {
         return code;
+    }
+    if (kind == TREE_MAIN && c->strangers > 0) {
+        return strangers_tell(c);
     }
     if (w.branch != db->branch || w.leaf != db->leaf || w.entries != db->entries ||
         w.overflow != db->overflow) {

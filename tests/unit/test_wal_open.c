@@ -2,6 +2,7 @@
 /* The log: opening, identity, one process per directory, files that are no log. One thread. */
 #include "tests/unit/test_wal_fixture.h"
 
+#include <lmdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -216,6 +217,53 @@ START_TEST(file_that_is_no_log_is_refused)
 END_TEST
 
 /* Says which value it is, and what to do. */
+/* Entries of somebody else's LMDB file: a few, many, one on pages of its own, a database with a name, none any more. */
+static void make_foreign(unsigned kind)
+{
+    MDB_env *env;
+    MDB_txn *txn;
+    MDB_dbi dbi;
+    static char large[20000];
+    ck_assert_int_eq(mdb_env_create(&env), 0);
+    ck_assert_int_eq(mdb_env_set_maxdbs(env, 2), 0);
+    ck_assert_int_eq(mdb_env_open(env, dir, 0, 0600), 0);
+    ck_assert_int_eq(mdb_txn_begin(env, NULL, 0, &txn), 0);
+    ck_assert_int_eq(mdb_dbi_open(txn, kind == 3 ? "zoo" : NULL, MDB_CREATE, &dbi), 0);
+    for (unsigned i = 0; i < (kind == 1 ? 5000 : 2); i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "zoo %u", i);
+        MDB_val key = {strlen(name), name};
+        MDB_val value = {kind == 2 ? sizeof(large) : 4, large};
+        ck_assert_int_eq(mdb_put(txn, dbi, &key, &value, 0), 0);
+    }
+    ck_assert_int_eq(mdb_txn_commit(txn), 0);
+    if (kind == 4) {
+        ck_assert_int_eq(mdb_txn_begin(env, NULL, 0, &txn), 0);
+        ck_assert_int_eq(mdb_drop(txn, dbi, 0), 0);
+        ck_assert_int_eq(mdb_txn_commit(txn), 0);
+    }
+    mdb_env_close(env);
+}
+
+START_TEST(file_of_another_program_is_told)
+{
+    char *path = wt_path(dir, "data.mdb");
+    ab_wal *other;
+    ab_wal_close(wal);
+    wal = NULL;
+    ck_assert_int_eq(unlink(path), 0);
+    make_foreign((unsigned)_i);
+    const ab_wal_options *options[] = {&read_options, &sync_options};
+    for (size_t i = 0; i < 2; i++) {
+        ck_assert_int_eq(ab_wal_open(dir, options[i], &other, NULL, &message), AB_ECORRUPT);
+        ck_assert_msg(strstr(message.text, "an LMDB file, but not of Anabranch") != NULL, "%s", message.text);
+        ck_assert_msg(strstr(message.text, _i == 4 ? "is empty" : "has \"zoo") != NULL, "%s", message.text);
+        ck_assert_ptr_null(strstr(message.text, "damaged"));
+    }
+    free(path);
+}
+END_TEST
+
 START_TEST(damaged_small_state_is_named)
 {
     char *path = wt_path(dir, "data.mdb");
@@ -254,6 +302,7 @@ int main(void)
     tcase_add_test(tcase, open_makes_the_directory);
     tcase_add_test(tcase, unknown_format_is_refused);
     tcase_add_test(tcase, file_that_is_no_log_is_refused);
+    tcase_add_loop_test(tcase, file_of_another_program_is_told, 0, 5);
     tcase_add_test(tcase, damaged_small_state_is_named);
     return test_run(suite);
 }

@@ -324,7 +324,7 @@ static void tell(source *s, const salvage *v)
                  v->count);
     } else if (v->newer > 0) {
         snprintf(end, room, "; blocks of a newer version found in the file: %" PRIu64, v->newer);
-    } else {
+    } else if (strstr(s->message.text, "not of Anabranch") == NULL) { /* else that is said */
         snprintf(end, room, "; no block was found in the file: is it a log of Anabranch at all?");
     }
 }
