@@ -195,7 +195,7 @@ START_TEST(looks)
     ck_assert(history_look(&h, false)); /* no room: not counted */
     state.running = false;
     node_sample thorough;
-    ck_assert(sample_take(&thorough, ".", true));
+    ck_assert(sample_take(&thorough, ".", true, 1000));
     ck_assert_uint_eq(logs_opened, 1);
     sample_free(&thorough);
     ck_assert_uint_eq(h.count, 6);

@@ -13,6 +13,8 @@
 
 #define EVERY_MS 2000u
 #define EVERY_MIN_MS 50u
+/* The screen must not hang on one node that is stopped. */
+#define SILENCE_MS 1500
 
 extern const command command_top; /* below */
 
@@ -32,7 +34,7 @@ static void look(top *t, bool *no_memory)
         top_node *n = &t->nodes[i];
         sample_free(&n->before);
         n->before = n->now;
-        *no_memory = !sample_take(&n->now, n->data_dir, false);
+        *no_memory = !sample_take(&n->now, n->data_dir, false, SILENCE_MS);
         n->now.node_id = n->now.node_id != 0 ? n->now.node_id : n->before.node_id;
     }
     if (localtime_r(&now, &parts) != NULL) {

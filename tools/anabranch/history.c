@@ -7,6 +7,8 @@
 #include <stdlib.h>
 
 #define WINDOW_S 2.0
+/* A look waits so long for a node: longer than a busy disk makes one wait, so that a gap means a node that hangs. */
+#define SILENCE_MS 5000
 
 static double *series_new(size_t capacity)
 {
@@ -116,7 +118,7 @@ bool history_look(history *h, bool whole)
     h->at[h->count] = (double)(sample_now_ms() - h->began_ms) / 1000;
     for (size_t i = 0; i < h->node_count; i++) {
         node_sample now;
-        if (!sample_take(&now, h->nodes[i].data_dir, whole)) {
+        if (!sample_take(&now, h->nodes[i].data_dir, whole, SILENCE_MS)) {
             return false;
         }
         bool added = add_look(h, &h->nodes[i], &now);

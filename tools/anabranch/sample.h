@@ -68,8 +68,9 @@ typedef struct node_sample {
 } node_sample;
 
 /* Asks the node of the directory. `whole`: also for its streams, and the log of one that does not run; without, the
- * answer says only that it does not run. @return false: out of memory, and nothing is held */
-bool sample_take(node_sample *s, const char *data_dir, bool whole);
+ * answer says only that it does not run. One that runs and says nothing for `silence_ms` gave no answer.
+ * @return false: out of memory, and nothing is held */
+bool sample_take(node_sample *s, const char *data_dir, bool whole, int silence_ms);
 void sample_free(node_sample *s);
 
 /* NULL: it has none. */

@@ -14,9 +14,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Who looks again and again must not hang on one node that is stopped. A thorough look is one alone, and waits. */
-#define SILENCE_MS 1500
-
 static bool file_row(void *arg, json_t *row)
 {
     return report_file(arg, row);
@@ -72,7 +69,7 @@ static int ask(source *s, bool whole, json_t *answer)
 }
 
 /* Makes the answer: {"data", "running", "code", "message"} and the rows. */
-static json_t *ask_node(const char *data_dir, bool whole, double *figures)
+static json_t *ask_node(const char *data_dir, bool whole, int silence_ms, double *figures)
 {
     source s;
     if (whole) {
@@ -86,9 +83,7 @@ static json_t *ask_node(const char *data_dir, bool whole, double *figures)
         source_close(&s);
         return NULL;
     }
-    if (!whole) {
-        s.silence_ms = SILENCE_MS;
-    }
+    s.silence_ms = silence_ms;
     int code = ask(&s, whole, answer);
     struct stat file;
     /* A socket by itself may be the end of a tunnel: its process is not the node. */
@@ -209,13 +204,13 @@ static void sum_up(node_sample *s)
     }
 }
 
-bool sample_take(node_sample *s, const char *data_dir, bool whole)
+bool sample_take(node_sample *s, const char *data_dir, bool whole, int silence_ms)
 {
     *s = (node_sample){.at_ms = sample_now_ms()};
     for (size_t i = 0; i < FIGURE_COUNT; i++) {
         s->figures[i] = NAN;
     }
-    s->answer = ask_node(data_dir, whole, s->figures);
+    s->answer = ask_node(data_dir, whole, silence_ms, s->figures);
     size_t peers = json_array_size(json_object_get(s->answer, "links"));
     size_t groups = json_array_size(json_object_get(s->answer, "groups"));
     s->peers = calloc(peers + 1, sizeof *s->peers);
