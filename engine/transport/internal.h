@@ -74,7 +74,7 @@ struct ab_conn {
     bool dialled;
     bool reading;   /* uv_read_start was called */
     bool stalled;   /* a block waits for memory */
-    bool unproven;  /* nothing heard since it became the link */
+    bool unproven;  /* chosen here, and nothing heard since */
     bool writing;   /* write_req is under way */
     bool shutdown;  /* shutdown_req was issued */
     bool penalized; /* its end counts as misbehaviour */

@@ -56,7 +56,7 @@ static void link_up(ab_conn *conn)
     peer->failures = 0;
     conn->state = AB_CONN_UP;
     conn->reader.handshake = false;
-    conn->unproven = true;
+    conn->unproven = is_arbiter(peer); /* the other has heard us: it was chosen */
     conn->up_ms = conn->heard_ms = conn->spoke_ms = ab_loop_now_ms(loop);
     ab_conn_deadline(conn, transport->ping_ms);
     if (loop->links++ == 0) {

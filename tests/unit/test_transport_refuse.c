@@ -406,12 +406,36 @@ START_TEST(pause_is_no_death)
 {
     node a;
     node b;
-    start_good(&a, &b, 500);
+    start_good(&a, &b, 700);
     ab_transport_pause(_i == 0 ? a.transport : b.transport, true);
-    ck_assert(!node_wait_for(&a, node_is_down, 2, 2400));
+    ck_assert(!node_wait_for(&a, node_is_down, 2, 3000));
     ck_assert(!node_wait_for(&b, node_is_down, 1, 10));
     ab_transport_pause(_i == 0 ? a.transport : b.transport, false);
     check_good(&a, &b);
+}
+END_TEST
+
+/* An arbiter that chose and then says nothing may be one that does not read for now, and so does not answer either: it is
+ * given up no sooner than at any other time. */
+START_TEST(silent_arbiter)
+{
+    node n;
+    ab_peer_config others[] = {{.node_id = 1}};
+    ab_transport_config config = node_config(2, others, 1);
+    config.listen_host = "127.0.0.1";
+    config.ping_ms = 200;
+    node_start(&n, &config);
+    ab_hello hello = good_hello(1);
+    int fd = greet(ab_transport_port(n.transport), &hello);
+    uint8_t ready[AB_FRAME_HEADER + 8] = {0};
+    ready[AB_FRAME_HEADER] = 1; /* the number of the link */
+    ab_frame_seal(ready, AB_FRAME_READY, 8);
+    raw_send(fd, ready, sizeof ready);
+    node_wait(&n, node_is_up, 1, "chosen");
+    node_wait(&n, node_is_down, 1, "given up");
+    ck_assert_msg(strstr(n.links[1].down_reason, "nothing heard for") != NULL, "%s", n.links[1].down_reason);
+    (void)close(fd);
+    node_stop(&n);
 }
 END_TEST
 
@@ -492,6 +516,7 @@ int main(void)
     tcase_add_loop_test(tcase, garbage_on_a_link, 0, 8);
     tcase_add_test(tcase, dead_peer);
     tcase_add_loop_test(tcase, pause_is_no_death, 0, 2);
+    tcase_add_test(tcase, silent_arbiter);
     tcase_add_test(tcase, half_open_is_replaced);
     tcase_add_test(tcase, reset);
     suite_add_tcase(suite, tcase);
