@@ -216,7 +216,6 @@ START_TEST(file_that_is_no_log_is_refused)
 }
 END_TEST
 
-/* Says which value it is, and what to do. */
 /* Entries of somebody else's LMDB file: a few, many, one on pages of its own, a database with a name, none any more. */
 static void make_foreign(unsigned kind)
 {
@@ -264,6 +263,7 @@ START_TEST(file_of_another_program_is_told)
 }
 END_TEST
 
+/* Says which value it is, and what to do. */
 START_TEST(damaged_small_state_is_named)
 {
     char *path = wt_path(dir, "data.mdb");
